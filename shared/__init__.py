@@ -1,0 +1,1 @@
+"""What the system means: models, stages, states, events, errors and ports. Pure: no I/O, clock or environment."""

@@ -1,0 +1,107 @@
+"""Typed errors. Codes are a public contract: they are only ever added, and each is documented here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from shared.model import Value
+
+
+@dataclass(frozen=True)
+class ErrorSpec:
+    """One row of the catalogue.
+
+    Attributes:
+        code: Stable name, ``area.reason``.
+        http_status: What an HTTP surface answers.
+        retryable: Whether the same call may succeed later with nothing changed.
+        meaning: One sentence for the documentation.
+    """
+
+    code: str
+    http_status: int
+    retryable: bool
+    meaning: str
+
+
+def _catalogue(*specs: ErrorSpec) -> Mapping[str, ErrorSpec]:
+    table = {spec.code: spec for spec in specs}
+    if len(table) != len(specs):
+        raise ValueError("an error code is listed twice")
+    return MappingProxyType(table)
+
+
+CATALOGUE = _catalogue(
+    ErrorSpec("request.invalid", 400, False, "The request is malformed or an option is out of range."),
+    ErrorSpec("request.unauthorized", 401, False, "The signature or token is missing, wrong or expired."),
+    ErrorSpec("media.empty", 422, False, "The uploaded file has no bytes."),
+    ErrorSpec("media.unsupported", 422, False, "The content is not audio or video in a format that is accepted."),
+    ErrorSpec("media.no_audio", 422, False, "The file holds no audio stream."),
+    ErrorSpec("media.zero_length", 422, False, "The audio stream holds no sound at all."),
+    ErrorSpec("media.corrupt", 422, False, "The file is damaged or cut off."),
+    ErrorSpec("media.encrypted", 422, False, "The audio is encrypted or protected by DRM."),
+    ErrorSpec("media.type_mismatch", 422, False, "The declared content type contradicts the content."),
+    ErrorSpec("media.too_large", 413, False, "The file is larger than the limit."),
+    ErrorSpec("media.too_long", 422, False, "The recording is longer than the limit."),
+    ErrorSpec("model.unknown", 400, False, "No model has this name for this stage."),
+    ErrorSpec("model.corrupt", 500, False, "A model file does not have its listed checksum."),
+    ErrorSpec("model.unavailable", 503, True, "A model could not be fetched or loaded."),
+    ErrorSpec("gpu.out_of_memory", 503, True, "The accelerator ran out of memory."),
+    ErrorSpec("stage.timeout", 504, True, "A stage took longer than its limit."),
+    ErrorSpec("stage.crashed", 500, True, "The process that ran a stage died."),
+    ErrorSpec("stage.lost", 503, True, "An attempt vanished with its runner and is tried again."),
+    ErrorSpec("stage.artifact_missing", 500, True, "A stage reported an artifact that is not in the store."),
+    ErrorSpec("job.not_found", 404, False, "No such job."),
+    ErrorSpec("job.exists", 409, False, "A job with this id is there already."),
+    ErrorSpec("job.conflict", 409, True, "The job was changed by someone else too often at once."),
+    ErrorSpec("job.not_ready", 409, True, "The job has not come far enough for this request."),
+    ErrorSpec("object.not_found", 404, False, "No such object."),
+    ErrorSpec("object.exists", 412, False, "The object exists already and is never overwritten."),
+    ErrorSpec("object.too_large", 413, False, "The upload is larger than its signed limit."),
+    ErrorSpec("object.invalid", 400, False, "The upload request breaks its protocol."),
+    ErrorSpec("upload.expired", 410, False, "The upload did not arrive before its URL expired."),
+    ErrorSpec("service.unavailable", 503, True, "A service this one depends on did not answer."),
+    ErrorSpec("internal", 500, True, "A defect of ours; the details are in the log under the job id."),
+)
+
+
+class ErrorInfo(Value):
+    """An error as data: on a stage, a job, an event or an HTTP answer.
+
+    Attributes:
+        code: A code of :data:`CATALOGUE` (a newer producer may send one that is not yet there).
+        message: One sentence for the person who uploaded.
+        retryable: Whether trying again may help.
+    """
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class PipelineError(Exception):
+    """The one exception that crosses a boundary of this system.
+
+    Args:
+        code: A code of :data:`CATALOGUE`.
+        message: One sentence; the catalogue's own if left out.
+        details: Values for a program: limits, sizes, names. Never secrets or paths.
+
+    Raises:
+        KeyError: The code is not in the catalogue.
+    """
+
+    def __init__(self, code: str, message: str | None = None, **details: Any) -> None:
+        spec = CATALOGUE[code]
+        self.code = code
+        self.message = message or spec.meaning
+        self.retryable = spec.retryable
+        self.http_status = spec.http_status
+        self.details = details
+        super().__init__(f"{code}: {self.message}")
+
+    @property
+    def info(self) -> ErrorInfo:
+        """The error as data."""
+        return ErrorInfo(code=self.code, message=self.message, retryable=self.retryable)

@@ -1,0 +1,397 @@
+"""The job: its status document, and the pure function that says what an event does to it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from shared.errors import ErrorInfo, PipelineError
+from shared.events import (
+    Artifact,
+    Event,
+    Fact,
+    JobCanceled,
+    JobCompleted,
+    JobCreated,
+    JobExpired,
+    JobFailed,
+    MediaReceived,
+    MediaRejected,
+    MediaValidated,
+    Metrics,
+    StageCompleted,
+    StageDispatched,
+    StageFailed,
+    StageProgressed,
+    StagesClaimed,
+    envelope,
+)
+from shared.media import Media
+from shared.model import Value
+from shared.options import JobOptions
+from shared.stages import STAGES, Stage, upstream
+from shared.transcript import Notice
+
+# Attempts that vanished with their runner say nothing about the recording, so they do not use up the
+# stage's attempts; this bounds them all the same.
+MAX_LOST_ATTEMPTS = 20
+FIRST_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 60.0
+
+
+class JobState(StrEnum):
+    """Where a job is. The last five are terminal."""
+
+    AWAITING_UPLOAD = "awaiting_upload"
+    VALIDATING = "validating"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing changes any more."""
+        return self not in (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING)
+
+
+class StageStatus(StrEnum):
+    """Where a stage is."""
+
+    PENDING = "pending"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether stages that wait for this one may start."""
+        return self in (StageStatus.COMPLETED, StageStatus.SKIPPED)
+
+
+class StageState(Value):
+    """One stage of one job.
+
+    Attributes:
+        attempt: Number of the latest attempt, from 1; 0 before the first.
+        failures: Attempts that failed for a reason of their own.
+        progress: 0..1; never falls, not even when an attempt starts anew.
+        not_before: A retry waits until then.
+        lease_expires_at: While the claim of a dispatcher holds; afterwards another may take over.
+        call_id: The runner's name for the attempt once it was accepted.
+    """
+
+    state: StageStatus = StageStatus.PENDING
+    attempt: int = 0
+    failures: int = 0
+    progress: float = 0.0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    not_before: datetime | None = None
+    lease_expires_at: datetime | None = None
+    call_id: str | None = None
+    error: ErrorInfo | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    metrics: Metrics | None = None
+
+
+class Job(Value):
+    """One request to process one media. This is the status document.
+
+    Attributes:
+        revision: Grows by one with each change; the store refuses a change made from an older one.
+        progress: 0..1 over all stages by weight; never falls.
+        partial_text: End of what was heard so far, while transcribing.
+        upload_expires_at: After this an upload that has not come is given up.
+    """
+
+    job_id: str
+    tenant_id: str
+    state: JobState = JobState.AWAITING_UPLOAD
+    revision: int = 1
+    created_at: datetime
+    updated_at: datetime
+    upload_expires_at: datetime
+    filename: str = ""
+    options: JobOptions = JobOptions()
+    media: Media | None = None
+    stages: dict[str, StageState] = Field(default_factory=dict)
+    progress: float = 0.0
+    partial_text: str = ""
+    notices: tuple[Notice, ...] = ()
+    error: ErrorInfo | None = None
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All artifacts, in the order of the stages."""
+        return tuple(artifact for name in STAGES for artifact in self.stages[name].artifacts)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an event does: the job after it, and what is to be done because of it.
+
+    Attributes:
+        events: To be published, committed in one transaction with the job.
+        dispatch: Names of the stages that the caller now holds a lease on and must start.
+        cancel: Calls of the runner that are of no use any more.
+    """
+
+    job: Job
+    events: tuple[Event, ...] = ()
+    dispatch: tuple[str, ...] = ()
+    cancel: tuple[str, ...] = ()
+
+
+def new_job(
+    *, job_id: str, tenant_id: str, filename: str, options: JobOptions, upload_expires_at: datetime, now: datetime
+) -> Step:
+    """A job that waits for its upload, and the event that says so."""
+    job = Job(
+        job_id=job_id,
+        tenant_id=tenant_id,
+        filename=filename,
+        options=options,
+        created_at=now,
+        updated_at=now,
+        upload_expires_at=upload_expires_at,
+        stages={
+            name: StageState(state=StageStatus.PENDING if stage.applies(options) else StageStatus.SKIPPED)
+            for name, stage in STAGES.items()
+        },
+    )
+    return Step(job=job, events=_publish(job, (JobCreated(),), now))
+
+
+def advance(job: Job, fact: Fact, now: datetime) -> Step:
+    """What ``fact`` does to ``job``.
+
+    A fact that no longer applies (a duplicate, a late one, one of an earlier attempt, any after the end)
+    changes nothing: the step holds the very same job and asks for nothing. So at-least-once delivery in any
+    order is safe.
+
+    Raises:
+        PipelineError: ``internal`` for a fact that only this function itself makes.
+    """
+    if job.state.is_terminal:
+        return Step(job=job)
+    match fact:
+        case MediaReceived():
+            change = _received(job, fact, now)
+        case MediaValidated():
+            change = _validated(job, fact, now)
+        case MediaRejected():
+            change = _rejected(job, fact, now)
+        case StagesClaimed():
+            change = _claimed(job, fact, now)
+        case StageDispatched():
+            change = _dispatched(job, fact)
+        case StageProgressed():
+            change = _progressed(job, fact, now)
+        case StageCompleted():
+            change = _completed(job, fact, now)
+        case StageFailed():
+            change = _failed(job, fact, now)
+        case JobCanceled():
+            change = _Change(_end(job, JobState.CANCELED), (fact,), cancel=_calls(job))
+        case JobExpired():
+            if job.state is not JobState.AWAITING_UPLOAD:
+                return Step(job=job)
+            error = PipelineError("upload.expired").info
+            change = _Change(_end(job, JobState.EXPIRED, error), (fact,))
+        case _:
+            raise PipelineError("internal", f"{fact.type} does not drive a job")
+    if change is None:
+        return Step(job=job)
+    after = change.job.model_copy(
+        update={
+            "revision": job.revision + 1,
+            "updated_at": now,
+            "progress": max(job.progress, _progress(change.job)),
+        }
+    )
+    return Step(
+        job=after,
+        events=_publish(after, change.facts, now),
+        dispatch=change.dispatch,
+        cancel=change.cancel,
+    )
+
+
+def due_stages(job: Job, now: datetime) -> tuple[str, ...]:
+    """Stages that may start now: inputs there, no retry pending, and no one's live claim on them."""
+    if job.state is not JobState.RUNNING:
+        return ()
+    return tuple(name for name, stage in STAGES.items() if _is_due(job, stage, now))
+
+
+@dataclass(frozen=True)
+class _Change:
+    job: Job
+    facts: tuple[Fact, ...] = ()
+    dispatch: tuple[str, ...] = ()
+    cancel: tuple[str, ...] = ()
+
+
+def _received(job: Job, fact: MediaReceived, now: datetime) -> _Change | None:
+    if job.state is not JobState.AWAITING_UPLOAD:
+        return None
+    begun = StageState(state=StageStatus.RUNNING, attempt=1, started_at=now)
+    media = Media(object=fact.object, filename=job.filename)
+    return _Change(_with_stage(job, "validate", begun, state=JobState.VALIDATING, media=media))
+
+
+def _validated(job: Job, fact: MediaValidated, now: datetime) -> _Change | None:
+    if job.state is not JobState.VALIDATING:
+        return None
+    done = _finished(job.stages["validate"], StageStatus.COMPLETED, now)
+    return _Change(_with_stage(job, "validate", done, state=JobState.RUNNING, media=fact.media), (fact,))
+
+
+def _rejected(job: Job, fact: MediaRejected, now: datetime) -> _Change | None:
+    if job.state is not JobState.VALIDATING:
+        return None
+    failed = _finished(job.stages["validate"], StageStatus.FAILED, now, fact.error)
+    return _Change(_with_stage(job, "validate", failed, state=JobState.REJECTED, error=fact.error), (fact,))
+
+
+def _claimed(job: Job, fact: StagesClaimed, now: datetime) -> _Change | None:
+    due = due_stages(job, now)
+    if not due:
+        return None
+    stages = dict(job.stages)
+    for name in due:
+        before = stages[name]
+        # An expired claim is taken over as the same attempt: its runner may never have heard of it, and if
+        # it did, both write the same artifact, which exists once.
+        again = before.state is StageStatus.DISPATCHED
+        stages[name] = before.model_copy(
+            update={
+                "state": StageStatus.DISPATCHED,
+                "attempt": before.attempt if again else before.attempt + 1,
+                "started_at": before.started_at if again else now,
+                "not_before": None,
+                "lease_expires_at": now + timedelta(seconds=fact.lease_s),
+            }
+        )
+    return _Change(job.model_copy(update={"stages": stages}), dispatch=due)
+
+
+def _dispatched(job: Job, fact: StageDispatched) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None or stage.call_id is not None:
+        return None
+    # A report may have come before this: then the stage is running already and stays so.
+    return _Change(
+        _with_stage(job, fact.stage, stage.model_copy(update={"call_id": fact.call_id, "lease_expires_at": None}))
+    )
+
+
+def _progressed(job: Job, fact: StageProgressed, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None:
+        return None
+    text = job.partial_text if fact.partial_text is None else fact.partial_text
+    update = {"state": StageStatus.RUNNING, "progress": max(stage.progress, fact.progress)}
+    after = _with_stage(job, fact.stage, stage.model_copy(update=update), partial_text=text)
+    return None if after == job else _Change(after)
+
+
+def _completed(job: Job, fact: StageCompleted, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None:
+        return None
+    done = _finished(stage, StageStatus.COMPLETED, now).model_copy(
+        update={"artifacts": fact.artifacts, "metrics": fact.metrics}
+    )
+    after = _with_stage(job, fact.stage, done, notices=job.notices + fact.notices)
+    if not all(state.state.is_done for state in after.stages.values()):
+        return _Change(after, (fact,))
+    ended = after.model_copy(update={"state": JobState.COMPLETED, "partial_text": ""})
+    return _Change(ended, (fact, JobCompleted(artifacts=ended.artifacts, notices=ended.notices)))
+
+
+def _failed(job: Job, fact: StageFailed, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None:
+        return None
+    lost = fact.error.code == "stage.lost"
+    failures = stage.failures + (0 if lost else 1)
+    again = fact.error.retryable and (
+        stage.attempt < MAX_LOST_ATTEMPTS if lost else failures < STAGES[fact.stage].max_attempts
+    )
+    if again:
+        wait_s = 0.0 if lost else min(FIRST_BACKOFF_S * 2 ** (failures - 1), MAX_BACKOFF_S)
+        pending = StageState(
+            attempt=stage.attempt,
+            failures=failures,
+            progress=stage.progress,
+            not_before=now + timedelta(seconds=wait_s),
+            error=fact.error,
+        )
+        return _Change(_with_stage(job, fact.stage, pending), (fact.model_copy(update={"will_retry": True}),))
+    failed = _finished(stage, StageStatus.FAILED, now, fact.error).model_copy(update={"failures": failures})
+    after = _with_stage(job, fact.stage, failed)
+    return _Change(_end(after, JobState.FAILED, fact.error), (fact, JobFailed(error=fact.error)), cancel=_calls(after))
+
+
+def _is_due(job: Job, stage: Stage, now: datetime) -> bool:
+    state = job.stages[stage.name]
+    if not all(job.stages[before.name].state.is_done for before in upstream(stage, STAGES)):
+        return False
+    if state.state is StageStatus.PENDING:
+        return state.not_before is None or state.not_before <= now
+    claim_expired = state.lease_expires_at is not None and state.lease_expires_at <= now
+    return state.state is StageStatus.DISPATCHED and state.call_id is None and claim_expired
+
+
+def _current(job: Job, name: str, attempt: int) -> StageState | None:
+    """The stage, if this attempt is its latest and still under way."""
+    stage = job.stages.get(name)
+    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    return stage if stage and stage.state in under_way and stage.attempt == attempt else None
+
+
+def _with_stage(job: Job, name: str, stage: StageState, **update: object) -> Job:
+    return job.model_copy(update={"stages": {**job.stages, name: stage}, **update})
+
+
+def _finished(stage: StageState, state: StageStatus, now: datetime, error: ErrorInfo | None = None) -> StageState:
+    return stage.model_copy(
+        update={
+            "state": state,
+            "finished_at": now,
+            "lease_expires_at": None,
+            "progress": 1.0 if state is StageStatus.COMPLETED else stage.progress,
+            "error": error,
+        }
+    )
+
+
+def _end(job: Job, state: JobState, error: ErrorInfo | None = None) -> Job:
+    return job.model_copy(update={"state": state, "error": error, "partial_text": ""})
+
+
+def _calls(job: Job) -> tuple[str, ...]:
+    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    return tuple(stage.call_id for stage in job.stages.values() if stage.call_id and stage.state in under_way)
+
+
+def _progress(job: Job) -> float:
+    if job.state is JobState.COMPLETED:
+        return 1.0
+    applying = [(STAGES[name].weight, stage) for name, stage in job.stages.items() if stage.state != "skipped"]
+    return round(sum(w * stage.progress for w, stage in applying) / sum(w for w, _ in applying), 4)
+
+
+def _publish(job: Job, facts: tuple[Fact, ...], now: datetime) -> tuple[Event, ...]:
+    return tuple(
+        envelope(fact, tenant_id=job.tenant_id, job_id=job.job_id, revision=job.revision, now=now)
+        for fact in facts
+        if fact.published
+    )

@@ -1,0 +1,167 @@
+"""Ports: what this system needs of the world. Every adapter of one passes the same contract suite.
+
+Any method may raise ``PipelineError("service.unavailable")``, after a bounded time, when its service does not
+answer; that is retryable.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from shared.errors import ErrorInfo
+from shared.events import Event
+from shared.jobs import Job, JobState, Step
+from shared.media import ObjectInfo, ObjectRef, Probe
+from shared.requests import SignedRequest, StageRequest
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Now, in UTC, with its time zone."""
+        ...
+
+
+class JobStore(Protocol):
+    """Status documents, and the outbox of events that their changes cause."""
+
+    def create(self, step: Step) -> None:
+        """Store a new job and its events in one transaction.
+
+        Raises:
+            PipelineError: ``job.exists``.
+        """
+        ...
+
+    def get(self, job_id: str) -> Job:
+        """The job as last committed.
+
+        Raises:
+            PipelineError: ``job.not_found``.
+        """
+        ...
+
+    def update(self, job_id: str, change: Callable[[Job], Step]) -> Step:
+        """Apply a pure change as one transaction: no other change comes between its reading and its writing.
+
+        ``change`` may be called several times. A step that holds the job it was given writes nothing. The
+        events of the step enter the outbox in the same transaction.
+
+        Raises:
+            PipelineError: ``job.not_found``; ``job.conflict`` when contention does not end.
+        """
+        ...
+
+    def list(self, *, states: Sequence[JobState] = (), limit: int = 100, after: str | None = None) -> Sequence[Job]:
+        """Jobs by id, oldest first (ids sort by time); ``after`` continues behind an id."""
+        ...
+
+    def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
+        """Events of the outbox, in the order of their commits."""
+        ...
+
+    def mark_published(self, event_ids: Iterable[str]) -> None:
+        """Take events out of the outbox. Unknown ids are no error."""
+        ...
+
+
+class EventBus(Protocol):
+    """The topic ``events``: delivers each event at least once to each subscriber, in order within one job."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Hand events over; on return they are durable."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Objects that never change: one name, one content, until deleted."""
+
+    def sign_upload(
+        self, ref: ObjectRef, *, content_type: str, max_bytes: int, expires_s: float, resumable: bool = False
+    ) -> SignedRequest:
+        """A request that creates this object, once. With ``resumable``, one that opens a session to do so."""
+        ...
+
+    def sign_download(self, ref: ObjectRef, *, expires_s: float) -> str:
+        """A URL that reads this object, with ranges."""
+        ...
+
+    def stat(self, ref: ObjectRef) -> ObjectInfo:
+        """The object's description.
+
+        Raises:
+            PipelineError: ``object.not_found``.
+        """
+        ...
+
+    def read(self, ref: ObjectRef) -> bytes:
+        """The whole content; for artifacts, never for media.
+
+        Raises:
+            PipelineError: ``object.not_found``.
+        """
+        ...
+
+    def write(self, ref: ObjectRef, content: bytes, *, content_type: str) -> ObjectInfo:
+        """Create the object.
+
+        Raises:
+            PipelineError: ``object.exists``.
+        """
+        ...
+
+    def delete(self, ref: ObjectRef) -> None:
+        """Remove the object; one that is not there is no error."""
+        ...
+
+
+class CallState(StrEnum):
+    """What a runner knows of a call."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Call:
+    """The state of a call; with an error where it failed."""
+
+    state: CallState
+    error: ErrorInfo | None = None
+
+
+class StageRunner(Protocol):
+    """Runs attempts of stages whose placement is ``gpu``. Results come by report, not from here."""
+
+    def start(self, request: StageRequest) -> str:
+        """Accept an attempt and return the call's id at once; a second start of one attempt gives the first's id.
+
+        Raises:
+            PipelineError: ``service.unavailable`` when nothing was started.
+        """
+        ...
+
+    def poll(self, call_id: str) -> Call:
+        """What became of a call; ``lost`` when nobody here knows it."""
+        ...
+
+    def cancel(self, call_id: str) -> None:
+        """Stop a call within seconds; one that is over or unknown is no error."""
+        ...
+
+
+class Prober(Protocol):
+    """Looks at content without trusting it."""
+
+    def probe(self, url: str) -> Probe:
+        """What the content at a URL is.
+
+        Raises:
+            PipelineError: A ``media.*`` code for content that is not accepted.
+        """
+        ...

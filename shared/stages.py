@@ -1,0 +1,132 @@
+"""The stage table: one row a stage. The graph follows from what rows consume and produce."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
+from typing import Literal
+
+from shared.options import JobOptions
+
+
+class Kind(StrEnum):
+    """What flows between stages. ``upload`` is what a job starts with; the rest is produced."""
+
+    UPLOAD = "upload"
+    MEDIA = "media"
+    WORDS = "words"
+    TURNS = "turns"
+    TRANSCRIPT = "transcript"
+    CAPTIONS = "captions"
+
+
+@dataclass(frozen=True)
+class Product:
+    """A file that a stage writes, always under the same name, so that it can exist only once."""
+
+    kind: Kind
+    filename: str
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row.
+
+    Attributes:
+        name: A verb.
+        consumes: Kinds that must be there first (or whose producer does not apply to the job).
+        yields: Kind it makes available.
+        products: Files that carry it; none where the status document does.
+        placement: ``function`` runs inside a cloud function, ``gpu`` on a stage runner.
+        timeout_s: Limit of one attempt.
+        max_attempts: Attempts that may fail for a reason of their own.
+        weight: Share of the job's progress, relative to the other stages.
+        applies: Whether a job with these options has this stage.
+    """
+
+    name: str
+    consumes: tuple[Kind, ...]
+    yields: Kind
+    products: tuple[Product, ...] = ()
+    placement: Literal["function", "gpu"] = "function"
+    timeout_s: float = 60.0
+    max_attempts: int = 3
+    weight: float = 1.0
+    applies: Callable[[JobOptions], bool] = lambda _: True
+
+
+def stage_table(*rows: Stage) -> Mapping[str, Stage]:
+    """Check rows and put them in an order in which they can run.
+
+    Raises:
+        ValueError: Two rows share a name or a product, a consumed kind has no producer, or there is a cycle.
+    """
+    by_name = {row.name: row for row in rows}
+    producers = {row.yields: row.name for row in rows}
+    filenames = [product.filename for row in rows for product in row.products]
+    if len(by_name) != len(rows):
+        raise ValueError("two stages have one name")
+    if len(producers) != len(rows) or Kind.UPLOAD in producers:
+        raise ValueError("two stages yield one kind")
+    if len(set(filenames)) != len(filenames):
+        raise ValueError("two stages write one file")
+    for row in rows:
+        for kind in row.consumes:
+            if kind is not Kind.UPLOAD and kind not in producers:
+                raise ValueError(f"nothing yields {kind}, which {row.name} consumes")
+    edges = {row.name: [producers[kind] for kind in row.consumes if kind in producers] for row in rows}
+    try:
+        order = tuple(TopologicalSorter(edges).static_order())
+    except CycleError as error:
+        raise ValueError(f"stages wait for each other: {error.args[1]}") from error
+    return MappingProxyType({name: by_name[name] for name in order})
+
+
+def upstream(stage: Stage, table: Mapping[str, Stage]) -> tuple[Stage, ...]:
+    """The stages that yield what this one consumes."""
+    return tuple(row for row in table.values() if row.yields in stage.consumes)
+
+
+STAGES = stage_table(
+    Stage("validate", consumes=(Kind.UPLOAD,), yields=Kind.MEDIA, max_attempts=5, weight=1),
+    Stage(
+        "transcribe",
+        consumes=(Kind.MEDIA,),
+        yields=Kind.WORDS,
+        products=(Product(Kind.WORDS, "words.json", "application/json"),),
+        placement="gpu",
+        timeout_s=4 * 3600.0,
+        weight=60,
+    ),
+    Stage(
+        "diarize",
+        consumes=(Kind.MEDIA,),
+        yields=Kind.TURNS,
+        products=(Product(Kind.TURNS, "turns.json", "application/json"),),
+        placement="gpu",
+        timeout_s=4 * 3600.0,
+        weight=35,
+        applies=lambda options: options.diarize,
+    ),
+    Stage(
+        "attribute",
+        consumes=(Kind.WORDS, Kind.TURNS),
+        yields=Kind.TRANSCRIPT,
+        products=(Product(Kind.TRANSCRIPT, "transcript.json", "application/json"),),
+        timeout_s=300.0,
+        weight=2,
+    ),
+    Stage(
+        "caption",
+        consumes=(Kind.TRANSCRIPT,),
+        yields=Kind.CAPTIONS,
+        products=(
+            Product(Kind.CAPTIONS, "captions.srt", "application/x-subrip"),
+            Product(Kind.CAPTIONS, "captions.vtt", "text/vtt"),
+        ),
+        timeout_s=300.0,
+        weight=2,
+    ),
+)
