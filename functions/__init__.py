@@ -1,0 +1,1 @@
+"""Serverless entry points, thin: parse, call, answer."""

@@ -100,6 +100,16 @@ class StageDispatched(Fact):
     call_id: str
 
 
+class StageDeferred(Fact):
+    """No runner could be reached: the stage stays ready, says why, and is tried again; no attempt is used up."""
+
+    published: ClassVar[bool] = False
+    type: Literal["stage.deferred"] = "stage.deferred"
+    stage: str
+    attempt: int
+    error: ErrorInfo
+
+
 class StageProgressed(Fact):
     """An attempt got on. ``partial_text`` is the end of what was heard so far."""
 
@@ -166,6 +176,7 @@ AnyFact = Annotated[
     | MediaRejected
     | StagesClaimed
     | StageDispatched
+    | StageDeferred
     | StageProgressed
     | StageCompleted
     | StageFailed

@@ -21,6 +21,7 @@ from shared.events import (
     MediaValidated,
     Metrics,
     StageCompleted,
+    StageDeferred,
     StageDispatched,
     StageFailed,
     StageProgressed,
@@ -38,6 +39,8 @@ from shared.transcript import Notice
 MAX_LOST_ATTEMPTS = 20
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 60.0
+# How long a stage waits when no runner could be reached to start it.
+DEFERRAL_S = 10.0
 
 
 class JobState(StrEnum):
@@ -191,8 +194,10 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
             change = _claimed(job, fact, now)
         case StageDispatched():
             change = _dispatched(job, fact)
+        case StageDeferred():
+            change = _deferred(job, fact, now)
         case StageProgressed():
-            change = _progressed(job, fact, now)
+            change = _progressed(job, fact)
         case StageCompleted():
             change = _completed(job, fact, now)
         case StageFailed():
@@ -292,7 +297,21 @@ def _dispatched(job: Job, fact: StageDispatched) -> _Change | None:
     )
 
 
-def _progressed(job: Job, fact: StageProgressed, now: datetime) -> _Change | None:
+def _deferred(job: Job, fact: StageDeferred, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None or stage.call_id is not None:
+        return None
+    pending = StageState(
+        attempt=stage.attempt,
+        failures=stage.failures,
+        progress=stage.progress,
+        not_before=now + timedelta(seconds=DEFERRAL_S),
+        error=fact.error,
+    )
+    return _Change(_with_stage(job, fact.stage, pending))
+
+
+def _progressed(job: Job, fact: StageProgressed) -> _Change | None:
     stage = _current(job, fact.stage, fact.attempt)
     if stage is None:
         return None

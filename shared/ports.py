@@ -56,7 +56,7 @@ class JobStore(Protocol):
         ...
 
     def list(self, *, states: Sequence[JobState] = (), limit: int = 100, after: str | None = None) -> Sequence[Job]:
-        """Jobs by id, oldest first (ids sort by time); ``after`` continues behind an id."""
+        """Jobs by id, newest first (ids sort by time); ``after`` goes on behind an id."""
         ...
 
     def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:

@@ -1,0 +1,121 @@
+"""The commands and their options. What they do is imported when they run, so that ``--help`` is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Recordings in, attributed transcripts out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models = typer.Typer(help="List, fetch and check models.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models, name="models")
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="Folder with the local cloud's state.", file_okay=False)
+]
+
+
+@app.command()
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recordings: any common audio or video.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write DIR/<stem>.<format> for each file.", file_okay=False)
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="json, txt, srt, vtt, ttml, ass, rttm, ctm, textgrid.")
+    ] = "json,txt,srt,vtt",
+    language: Annotated[str | None, typer.Option(help="ISO 639 code, e.g. en; detected if left out.")] = None,
+    speakers: Annotated[int | None, typer.Option(metavar="N", help="Exact number of speakers, if known.")] = None,
+    min_speakers: Annotated[int | None, typer.Option(metavar="N")] = None,
+    max_speakers: Annotated[int | None, typer.Option(metavar="N")] = None,
+    diarize: Annotated[bool, typer.Option("--diarize/--no-diarize", help="Tell speakers apart.")] = True,
+    model: Annotated[str | None, typer.Option(help="Speech model; see 'earwitness models list'.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of text.")] = False,
+) -> None:
+    """Transcribe recordings on a private local cloud and print who said what."""
+    from infra.cli.transcribe import Wishes, transcribe_files
+
+    wishes = Wishes.checked(
+        formats=[name.strip().lower() for name in formats.split(",") if name.strip()],
+        output=output,
+        as_json=as_json,
+        options={
+            "language": language,
+            "model": model,
+            "diarize": diarize,
+            "num_speakers": speakers,
+            "min_speakers": min_speakers,
+            "max_speakers": max_speakers,
+        },
+    )
+    sys.exit(transcribe_files(files, wishes))
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="To listen on, at 127.0.0.1.", min=0, max=65535)] = 8080,
+    data: DataDir = None,
+) -> None:
+    """Serve the local cloud until stopped."""
+    from infra.cli.up import serve
+
+    sys.exit(serve(port, data))
+
+
+@app.command()
+def jobs(
+    data: DataDir = None,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the jobs of a local cloud, running or not."""
+    from infra.cli.status import list_jobs
+
+    sys.exit(list_jobs(data, limit, as_json=as_json))
+
+
+@app.command()
+def job(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    data: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole status document.")] = False,
+) -> None:
+    """Show one job: its state, its stages, and why it failed if it did."""
+    from infra.cli.status import show_job
+
+    sys.exit(show_job(job_id, data, as_json=as_json))
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models that can be used, and which are here."""
+    from infra.cli.weights import list_models
+
+    sys.exit(list_models())
+
+
+@models.command("pull")
+def pull_models(
+    aliases: Annotated[list[str] | None, typer.Argument(metavar="[ALIAS…]", help="The defaults if left out.")] = None,
+) -> None:
+    """Fetch models, check every file of them, and keep them."""
+    from infra.cli.weights import pull_models
+
+    sys.exit(pull_models(aliases or []))
+
+
+@models.command("verify")
+def verify_models(
+    aliases: Annotated[
+        list[str] | None, typer.Argument(metavar="[ALIAS…]", help="All that are here if left out.")
+    ] = None,
+) -> None:
+    """Check the models that are here against their listed checksums."""
+    from infra.cli.weights import verify_models
+
+    sys.exit(verify_models(aliases or []))

@@ -1,0 +1,62 @@
+"""``earwitness jobs`` and ``earwitness job``: read the state folder, whether or not the cloud is up."""
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from infra.cli.console import errors_as_exit, stdout
+from infra.local.database import Database
+from infra.local.job_store import LocalJobStore
+from infra.settings import Settings
+from shared.errors import PipelineError
+
+
+def list_jobs(data: Path | None, limit: int, *, as_json: bool) -> int:
+    """Print the newest jobs, newest first."""
+    with errors_as_exit():
+        store = _store(data)
+        jobs = list(store.list(limit=limit))
+    if as_json:
+        stdout.print_json(json.dumps([job.model_dump(mode="json") for job in jobs]))
+        return 0
+    if not jobs:
+        stdout.print("No jobs yet.")
+        return 0
+    table = Table("job", "created", "state", "progress", "file", box=None, pad_edge=False)
+    for job in jobs:
+        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(job.job_id, created, job.state, f"{job.progress:.0%}", job.filename)
+    stdout.print(table)
+    return 0
+
+
+def show_job(job_id: str, data: Path | None, *, as_json: bool) -> int:
+    """Print one job."""
+    with errors_as_exit():
+        job = _store(data).get(job_id)
+    if as_json:
+        stdout.print_json(job.to_json())
+        return 0
+    stdout.print(f"{job.job_id}  {job.state}  {job.progress:.0%}  {job.filename}")
+    if job.error:
+        stdout.print(f"{job.error.code}: {job.error.message}")
+    for notice in job.notices:
+        stdout.print(f"{notice.code}: {notice.message}")
+    table = Table("stage", "state", "attempt", "progress", "compute", "model", "error", box=None, pad_edge=False)
+    for name, stage in job.stages.items():
+        compute = f"{stage.metrics.compute_s:.1f} s" if stage.metrics and stage.metrics.compute_s else ""
+        model = stage.metrics.model if stage.metrics else ""
+        error = f"{stage.error.code}: {stage.error.message}" if stage.error else ""
+        table.add_row(name, stage.state, str(stage.attempt), f"{stage.progress:.0%}", compute, model, error)
+    stdout.print(table)
+    for artifact in job.artifacts:
+        stdout.print(f"{artifact.kind}: {artifact.object.uri} ({artifact.object.size_bytes} bytes)")
+    return 0
+
+
+def _store(data: Path | None) -> LocalJobStore:
+    path = (data or Settings().data_dir) / "state.sqlite"
+    if not path.exists():
+        raise PipelineError("job.not_found", f"There is no local cloud in {path.parent}; 'earwitness up' makes one.")
+    return LocalJobStore(Database(path))

@@ -1,0 +1,50 @@
+"""``earwitness up``: the local cloud, served until stopped."""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+
+from infra.cli.console import errors_as_exit, stderr, stdout
+from infra.cli.weights import have_models, needed_models
+from infra.settings import Settings
+from shared.options import JobOptions
+
+_GUIDE = """\
+Earwitness is up at {url} (state in {folder}); Ctrl-C stops it.
+
+Try, with any recording:
+
+  curl -s {url}/v1/jobs -H 'content-type: application/json' -d '{{"filename": "talk.mp3"}}' > job.json
+  curl -s -X PUT --data-binary @talk.mp3 -H 'content-type: application/octet-stream' \\
+       -H 'x-goog-content-length-range: 0,{max_bytes}' -H 'x-goog-if-generation-match: 0' \\
+       "$(python3 -c 'import json; print(json.load(open("job.json"))["upload"]["url"])')"
+  JOB=$(python3 -c 'import json; print(json.load(open("job.json"))["job"]["job_id"])')
+  curl -s {url}/v1/jobs/$JOB
+  curl -s "{url}/v1/jobs/$JOB/transcript?format=txt"
+
+API reference: {url}/docs"""
+
+
+def serve(port: int, data: Path | None) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for quiet in ("httpx", "filelock"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    settings = Settings() if data is None else Settings(data_dir=data.resolve())
+    with errors_as_exit():
+        have_models(needed_models(JobOptions()))
+        from infra.local.cloud import LocalCloud
+
+        cloud = LocalCloud(settings, port=port)
+        cloud.runner.warm(["transcribe", "diarize"])
+        with cloud:
+            guide = _GUIDE.format(url=cloud.url, folder=settings.data_dir, max_bytes=settings.max_size_bytes)
+            stdout.print(guide, markup=False, soft_wrap=True)
+            stdout.file.flush()
+            stop.wait()
+    stderr.print("Stopped. What is unfinished goes on at the next start.")
+    return 0

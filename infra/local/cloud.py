@@ -1,0 +1,233 @@
+"""The embedded cloud: one process tree on 127.0.0.1, all state in one folder."""
+
+import importlib.util
+import logging
+import secrets
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import functions_framework.aio
+import httpx
+import uvicorn
+from filelock import FileLock, Timeout
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from infra import wiring
+from infra.clock import SystemClock
+from infra.local.database import Database
+from infra.local.dispatcher import Dispatcher
+from infra.local.event_queue import EventQueue
+from infra.local.job_store import LocalJobStore
+from infra.local.object_server import object_server
+from infra.local.object_store import LocalObjectStore
+from infra.local.runner import LocalRunner
+from infra.local.signing import UrlSigner
+from infra.probe import ContentProber
+from infra.report_tokens import ReportTokens
+from infra.settings import Settings
+from shared.errors import PipelineError
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+SWEEP_INTERVAL_S = 1.0
+# Functions that anyone may call; each checks its caller itself. The others take only the cloud's own calls.
+_PUBLIC_FUNCTIONS = ("on_report",)
+_PRIVATE_FUNCTIONS = ("on_upload", "orchestrate", "sweep")
+
+
+class LocalCloud:
+    """Everything Google, AWS and Modal would do, on this machine.
+
+    Args:
+        settings: ``data_dir``, ``models_dir``, limits. ``public_url`` is replaced by the real one.
+        port: To listen on; 0 for any free one.
+        runner: Runs GPU stages; workers may be warming up already. Made here if left out.
+
+    Raises:
+        PipelineError: ``service.unavailable`` when the folder or the port is taken.
+    """
+
+    def __init__(self, settings: Settings, *, port: int = 0, runner: LocalRunner | None = None) -> None:
+        folder = settings.data_dir
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = FileLock(folder / "lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise PipelineError("service.unavailable", "Another Earwitness is running on this folder.") from error
+        self._socket = _listen(port)
+        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
+        self.settings = settings.model_copy(update={"public_url": self.url})
+        key = _key(folder / "key")
+        clock = SystemClock()
+        self._database = Database(folder / "state.sqlite")
+        self.queue = EventQueue(self._database, topic_subscriptions=["orchestrate"])
+        self.jobs = LocalJobStore(self._database)
+        signer = UrlSigner(key)
+        self.objects = LocalObjectStore(
+            self._database,
+            folder / "objects",
+            f"{self.url}/storage",
+            signer,
+            clock,
+            self.queue,
+            notified={settings.uploads_bucket: "on_upload"},
+        )
+        self.runner = runner or LocalRunner(settings.models_dir, folder / "logs")
+        self._prober = ContentProber(timeout_s=settings.probe_timeout_s)
+        self.services = wiring.Services(
+            settings=self.settings,
+            clock=clock,
+            jobs=self.jobs,
+            events=self.queue,
+            objects=self.objects,
+            runner=self.runner,
+            prober=self._prober,
+            report_tokens=ReportTokens(key),
+        )
+        token = secrets.token_urlsafe(32)
+        self._dispatcher = Dispatcher(self.queue, f"{self.url}/functions", token)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                _app(object_server(self.objects, signer, clock), token),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=2,
+                lifespan="off",
+            )
+        )
+        self._serving = threading.Thread(target=self._serve, name="http", daemon=True)
+        self._scheduler = _Scheduler(f"{self.url}/functions/sweep/", token)
+
+    def start(self) -> None:
+        """Serve, and take up what an earlier run left."""
+        wiring.install(self.services)
+        self.queue.release_leases()
+        self.objects.remove_orphans()
+        self._serving.start()
+        self._dispatcher.start()
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End every thread and process. What is unfinished goes on at the next start."""
+        self._scheduler.stop()
+        self._dispatcher.stop()
+        self.runner.close()
+        self._prober.close()
+        self._server.should_exit = True
+        if self._serving.is_alive():
+            self._serving.join(timeout=5.0)
+        self._socket.close()
+        wiring.install(None)
+        self._database.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+
+class _Scheduler:
+    """Calls ``sweep`` again and again, as Cloud Scheduler does."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._client = httpx.Client(timeout=60.0, headers={"authorization": f"Bearer {token}"}, trust_env=False)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=5.0)
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._client.post(self._url)
+            except httpx.HTTPError as error:
+                log.warning("the sweep was not answered: %s", error)
+            self._stopping.wait(SWEEP_INTERVAL_S)
+
+
+class _OwnCallsOnly:
+    """Lets only the cloud's own deliveries through, as IAM does for functions that are not public."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope.get("headers", [])).get(b"authorization", b"")
+        if not secrets.compare_digest(given, self._expected):
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._app(scope, receive, send)
+
+
+def _app(objects: ASGIApp, token: str) -> Starlette:
+    # A web page elsewhere must not reach this cloud by a name of its own that points here.
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    return Starlette(
+        routes=[
+            Mount("/storage", objects),
+            *(Mount(f"/functions/{name}", _function(name)) for name in _PUBLIC_FUNCTIONS),
+            *(Mount(f"/functions/{name}", _OwnCallsOnly(_function(name), token)) for name in _PRIVATE_FUNCTIONS),
+            Mount("/", _function("api")),
+        ],
+        middleware=[trusted],
+    )
+
+
+def _function(name: str) -> ASGIApp:
+    """A function hosted by functions-framework, from its source, as in the cloud."""
+    package = importlib.util.find_spec("functions")
+    if package is None or not package.submodule_search_locations:
+        raise PipelineError("internal", "The functions are not installed.")
+    source = Path(package.submodule_search_locations[0]) / name / "main.py"
+    app: ASGIApp = functions_framework.aio.create_asgi_app(  # type: ignore[no-untyped-call]
+        target=name, source=str(source)
+    )
+    return app
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise PipelineError("service.unavailable", f"Port {port} is in use.", port=port) from error
+    listener.listen(128)
+    return listener
+
+
+def _key(path: Path) -> bytes:
+    """The secret of this local cloud, made at its first start."""
+    if not path.exists():
+        draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_bytes(secrets.token_bytes(32))
+        draft.replace(path)
+    return path.read_bytes()

@@ -1,0 +1,109 @@
+"""The SQLite file under the local cloud: one connection a thread, WAL, and short write transactions."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import PipelineError
+
+_BUSY_TIMEOUT_S = 10.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    job_id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, state TEXT NOT NULL, revision INTEGER NOT NULL,
+    document TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, job_id);
+
+CREATE TABLE IF NOT EXISTS outbox (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, job_id TEXT NOT NULL,
+    event TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS outbox_by_job ON outbox (job_id, sequence);
+
+CREATE TABLE IF NOT EXISTS messages (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL, ordering_key TEXT,
+    headers TEXT NOT NULL, body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    due_at REAL NOT NULL DEFAULT 0, last_error TEXT
+);
+CREATE INDEX IF NOT EXISTS messages_by_key ON messages (subscription, ordering_key, sequence);
+CREATE TABLE IF NOT EXISTS dead_letters (
+    sequence INTEGER PRIMARY KEY, subscription TEXT NOT NULL, ordering_key TEXT, headers TEXT NOT NULL,
+    body BLOB NOT NULL, attempts INTEGER NOT NULL, last_error TEXT, died_at REAL NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS objects (
+    bucket TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+    content_type TEXT NOT NULL, md5 TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY (bucket, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS upload_sessions (
+    upload_id TEXT PRIMARY KEY, bucket TEXT NOT NULL, name TEXT NOT NULL, content_type TEXT NOT NULL,
+    max_bytes INTEGER NOT NULL, expires_at REAL NOT NULL, generation INTEGER
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """One SQLite file.
+
+    A commit is on disk when it returns (``synchronous=FULL``), so it survives a power cut as well as a kill.
+
+    Args:
+        path: The file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        with self.write() as connection:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+
+    def read(self) -> sqlite3.Connection:
+        """This thread's connection, outside of any transaction."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # Closed from another thread at the end, hence the waiver; used by this thread alone.
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            with self._lock:
+                self._connections.append(connection)
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the one write lock, committed at the end of the block.
+
+        Raises:
+            PipelineError: ``service.unavailable`` when the lock or the disk is not to be had.
+        """
+        connection = self.read()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise PipelineError("service.unavailable", f"The local database did not answer: {error}.") from error
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+        self._local = threading.local()

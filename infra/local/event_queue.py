@@ -1,0 +1,175 @@
+"""The durable queue: at least once, in order by key, leased, backed off, with dead letters."""
+
+import base64
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from infra.local.database import Database
+from shared.events import Event
+
+LEASE_S = 600.0
+MAX_ATTEMPTS = 50
+FIRST_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 30.0
+
+
+@dataclass(frozen=True)
+class Message:
+    """One delivery to one subscription: a CloudEvent in HTTP binary mode.
+
+    Attributes:
+        attempts: Deliveries begun, this one included.
+    """
+
+    sequence: int
+    subscription: str
+    headers: dict[str, str]
+    body: bytes
+    attempts: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that was given up."""
+
+    sequence: int
+    subscription: str
+    headers: dict[str, str]
+    attempts: int
+    last_error: str
+
+
+class EventQueue:
+    """Messages in SQLite, kept until their subscriber has accepted them.
+
+    Messages of one ordering key are delivered to a subscription one after the other, each until it is accepted
+    or given up; messages without a key in any order.
+
+    Args:
+        database: Where messages are kept.
+        topic_subscriptions: Names of the functions that get every event of the topic.
+        now: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, database: Database, topic_subscriptions: Sequence[str], now: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._topic_subscriptions = tuple(topic_subscriptions)
+        self._now = now
+        self.arrived = threading.Event()
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Put events of the topic into the queue of every subscription (:class:`shared.ports.EventBus`)."""
+        with self._database.write() as connection:
+            for event in events:
+                headers, body = pubsub_delivery(event)
+                for subscription in self._topic_subscriptions:
+                    enqueue(connection, subscription, event.jobid, headers, body)
+        self.arrived.set()
+
+    def lease(self, limit: int) -> Sequence[Message]:
+        """Take due messages; each must be acknowledged or rejected, or it is delivered again after ``LEASE_S``."""
+        now = self._now()
+        with self._database.write() as connection:
+            rows = connection.execute(
+                """
+                UPDATE messages SET due_at = :until, attempts = attempts + 1 WHERE sequence IN (
+                    SELECT m.sequence FROM messages m WHERE m.due_at <= :now AND NOT EXISTS (
+                        SELECT 1 FROM messages e WHERE e.subscription = m.subscription
+                        AND e.ordering_key = m.ordering_key AND e.sequence < m.sequence
+                    ) ORDER BY m.sequence LIMIT :limit
+                ) RETURNING sequence, subscription, headers, body, attempts
+                """,
+                {"now": now, "until": now + LEASE_S, "limit": limit},
+            ).fetchall()
+        return [
+            Message(row["sequence"], row["subscription"], json.loads(row["headers"]), row["body"], row["attempts"])
+            for row in sorted(rows, key=lambda row: row["sequence"])
+        ]
+
+    def acknowledge(self, message: Message) -> None:
+        """The subscriber accepted it."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM messages WHERE sequence = ?", (message.sequence,))
+        self.arrived.set()  # the next of its key may go
+
+    def reject(self, message: Message, error: str) -> None:
+        """The subscriber failed: deliver again after a pause, or give it up."""
+        now = self._now()
+        with self._database.write() as connection:
+            if message.attempts >= MAX_ATTEMPTS:
+                connection.execute(
+                    """
+                    INSERT INTO dead_letters SELECT sequence, subscription, ordering_key, headers, body, attempts, ?, ?
+                    FROM messages WHERE sequence = ?
+                    """,
+                    (error, now, message.sequence),
+                )
+                connection.execute("DELETE FROM messages WHERE sequence = ?", (message.sequence,))
+            else:
+                pause_s = min(FIRST_BACKOFF_S * 2 ** (message.attempts - 1), MAX_BACKOFF_S)
+                connection.execute(
+                    "UPDATE messages SET due_at = ?, last_error = ? WHERE sequence = ?",
+                    (now + pause_s, error, message.sequence),
+                )
+        self.arrived.set()
+
+    def release_leases(self) -> None:
+        """Make every message due: only for the one process that owns the queue, when it starts."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE messages SET due_at = 0")
+
+    def next_due_s(self) -> float | None:
+        """Seconds until some message is due, or ``None`` when there is none."""
+        row = self._database.read().execute("SELECT min(due_at) AS due_at FROM messages").fetchone()
+        return None if row["due_at"] is None else max(0.0, row["due_at"] - self._now())
+
+    def depth(self) -> int:
+        """Messages that are not yet accepted."""
+        return int(self._database.read().execute("SELECT count(*) FROM messages").fetchone()[0])
+
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """Messages that were given up, oldest first."""
+        rows = self._database.read().execute("SELECT * FROM dead_letters ORDER BY sequence")
+        return [
+            DeadLetter(
+                row["sequence"], row["subscription"], json.loads(row["headers"]), row["attempts"], row["last_error"]
+            )
+            for row in rows
+        ]
+
+
+def enqueue(
+    connection: sqlite3.Connection, subscription: str, ordering_key: str | None, headers: dict[str, str], body: bytes
+) -> None:
+    """Put one message into the queue, within the caller's transaction."""
+    connection.execute(
+        "INSERT INTO messages (subscription, ordering_key, headers, body) VALUES (?, ?, ?, ?)",
+        (subscription, ordering_key, json.dumps(headers), body),
+    )
+
+
+def pubsub_delivery(event: Event) -> tuple[dict[str, str], bytes]:
+    """An event as Eventarc delivers a Pub/Sub message: CloudEvent headers and body."""
+    message = {
+        "messageId": event.id,
+        "publishTime": event.time.isoformat(),
+        "orderingKey": event.jobid,
+        "attributes": {"type": event.type, "tenant_id": event.tenantid, "job_id": event.jobid},
+        "data": base64.b64encode(event.to_json().encode()).decode(),
+    }
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": event.id,
+        "ce-source": "//pubsub.googleapis.com/projects/local/topics/events",
+        "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+        "ce-time": event.time.isoformat(),
+        "content-type": "application/json",
+    }
+    body = {"subscription": "projects/local/subscriptions/events", "message": message}
+    return headers, json.dumps(body).encode()

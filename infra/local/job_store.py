@@ -1,0 +1,82 @@
+"""Status documents in SQLite."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+
+from infra.local.database import Database
+from shared.errors import PipelineError
+from shared.events import Event
+from shared.jobs import Job, JobState, Step
+
+
+class LocalJobStore:
+    """Implements :class:`shared.ports.JobStore`. The write lock of SQLite serialises changes, so none conflicts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, step: Step) -> None:
+        """Store a new job and its events."""
+        job = step.job
+        with self._database.write() as connection:
+            try:
+                connection.execute(
+                    "INSERT INTO jobs VALUES (?, ?, ?, ?, ?)",
+                    (job.job_id, job.tenant_id, job.state, job.revision, job.to_json()),
+                )
+            except sqlite3.IntegrityError as error:
+                raise PipelineError("job.exists", job_id=job.job_id) from error
+            _add_to_outbox(connection, step.events)
+
+    def get(self, job_id: str) -> Job:
+        """The job as last committed."""
+        return _read(self._database.read(), job_id)
+
+    def update(self, job_id: str, change: Callable[[Job], Step]) -> Step:
+        """Apply a change under the write lock."""
+        with self._database.write() as connection:
+            before = _read(connection, job_id)
+            step = change(before)
+            if step.job is not before:
+                connection.execute(
+                    "UPDATE jobs SET state = ?, revision = ?, document = ? WHERE job_id = ?",
+                    (step.job.state, step.job.revision, step.job.to_json(), job_id),
+                )
+                _add_to_outbox(connection, step.events)
+        return step
+
+    def list(self, *, states: Sequence[JobState] = (), limit: int = 100, after: str | None = None) -> Sequence[Job]:
+        """Jobs by id."""
+        wanted = list(states) or list(JobState)
+        marks = ", ".join("?" * len(wanted))
+        rows = self._database.read().execute(
+            f"SELECT document FROM jobs WHERE state IN ({marks}) AND job_id < ? ORDER BY job_id DESC LIMIT ?",  # noqa: S608 (question marks only)
+            (*wanted, after or "\U0010ffff", limit),
+        )
+        return [Job.from_json(row["document"]) for row in rows]
+
+    def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
+        """Events of the outbox."""
+        rows = self._database.read().execute(
+            "SELECT event FROM outbox WHERE ?1 IS NULL OR job_id = ?1 ORDER BY sequence LIMIT ?2", (job_id, limit)
+        )
+        return [Event.from_json(row["event"]) for row in rows]
+
+    def mark_published(self, event_ids: Iterable[str]) -> None:
+        """Take events out of the outbox."""
+        with self._database.write() as connection:
+            connection.executemany("DELETE FROM outbox WHERE event_id = ?", [(event_id,) for event_id in event_ids])
+
+
+def _read(connection: sqlite3.Connection, job_id: str) -> Job:
+    row = connection.execute("SELECT document FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise PipelineError("job.not_found", f"There is no job '{job_id}'.", job_id=job_id)
+    return Job.from_json(row["document"])
+
+
+def _add_to_outbox(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+    connection.executemany(
+        "INSERT INTO outbox (event_id, job_id, event) VALUES (?, ?, ?)",
+        [(event.id, event.jobid, event.to_json()) for event in events],
+    )

@@ -1,0 +1,162 @@
+"""GPU stages on this machine: one warm worker process a stage, fed one attempt at a time."""
+
+import json
+import logging
+import os
+import queue
+import secrets
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.child import Child, ChildDied, ChildTimeout
+from shared.errors import ErrorInfo, PipelineError
+from shared.ports import Call, CallState
+from shared.requests import StageRequest
+from shared.stages import STAGES
+
+log = logging.getLogger(__name__)
+
+WORKER = (sys.executable, "-m", "gpu_jobs.worker")
+_FINISHED_KEPT = 1000
+
+
+class LocalRunner:
+    """Implements :class:`shared.ports.StageRunner` with ``python -m gpu_jobs.worker STAGE`` processes.
+
+    A worker that crashes fails the attempt it ran and is restarted for the next. Calls are known to this
+    object alone: after a restart of the whole cloud every earlier call is lost, which is the truth.
+
+    Args:
+        models_dir: Where workers find model files.
+        log_dir: One log file a stage; made if need be.
+        worker: Command of a worker, to which the stage's name is added.
+    """
+
+    def __init__(self, models_dir: Path, log_dir: Path, worker: Sequence[str] = WORKER) -> None:
+        # Tells the calls of this start of the cloud from those of all others.
+        self._boot_id = secrets.token_hex(8)
+        log_dir.mkdir(parents=True, exist_ok=True)
+        stages = [name for name, stage in STAGES.items() if stage.placement == "gpu"]
+        self._workers = {
+            name: _StageWorker(name, (*worker, name), models_dir, log_dir / f"{name}.log") for name in stages
+        }
+
+    def warm(self, stages: Sequence[str]) -> None:
+        """Start workers now, so that they load their code and models while recordings are still on the way."""
+        for name in stages:
+            self._workers[name].warm()
+
+    def start(self, request: StageRequest) -> str:
+        """Queue an attempt behind those of the same stage."""
+        call_id = f"{self._boot_id}/{request.job_id}/{request.stage}/{request.attempt}"
+        self._workers[request.stage].submit(call_id, request)
+        return call_id
+
+    def poll(self, call_id: str) -> Call:
+        """What became of a call of this boot."""
+        return self._worker(call_id).poll(call_id) if self._knows(call_id) else Call(CallState.LOST)
+
+    def cancel(self, call_id: str) -> None:
+        """Take a call out of the queue, or kill the worker that runs it."""
+        if self._knows(call_id):
+            self._worker(call_id).cancel(call_id)
+
+    def close(self) -> None:
+        """Kill all workers."""
+        for worker in self._workers.values():
+            worker.close()
+
+    def pids(self) -> dict[str, int]:
+        """Process id of each live worker, by stage."""
+        return {name: pid for name, worker in self._workers.items() if (pid := worker.pid) is not None}
+
+    def _knows(self, call_id: str) -> bool:
+        return call_id.startswith(f"{self._boot_id}/")
+
+    def _worker(self, call_id: str) -> "_StageWorker":
+        return self._workers[call_id.split("/")[2]]
+
+
+class _StageWorker:
+    """A queue of attempts, a thread that feeds them to the process, and what became of each."""
+
+    def __init__(self, stage: str, command: Sequence[str], models_dir: Path, log_path: Path) -> None:
+        self._stage = stage
+        self._child = Child(
+            command,
+            env={**os.environ, "EARWITNESS_MODELS_DIR": str(models_dir)},
+            stderr=log_path,
+        )
+        self._requests: queue.Queue[tuple[str, StageRequest] | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._current: str | None = None
+        self._thread = threading.Thread(target=self._run, name=f"runner-{stage}", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    def warm(self) -> None:
+        self._child.start()
+
+    def submit(self, call_id: str, request: StageRequest) -> None:
+        with self._lock:
+            if call_id in self._calls:
+                return
+            self._calls[call_id] = Call(CallState.RUNNING)
+        self._requests.put((call_id, request))
+
+    def poll(self, call_id: str) -> Call:
+        with self._lock:
+            return self._calls.get(call_id, Call(CallState.LOST))
+
+    def cancel(self, call_id: str) -> None:
+        with self._lock:
+            call = self._calls.get(call_id)
+            if call is None or call.state is not CallState.RUNNING:
+                return
+            self._calls[call_id] = Call(CallState.FAILED, PipelineError("stage.lost", "The attempt was canceled.").info)
+            # Under the lock, so that the worker cannot have gone on to another call in between.
+            if self._current == call_id:
+                self._child.kill()
+
+    def close(self) -> None:
+        self._requests.put(None)
+        self._child.close()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while (item := self._requests.get()) is not None:
+            call_id, request = item
+            with self._lock:
+                if self._calls[call_id].state is not CallState.RUNNING:
+                    continue
+                self._current = call_id
+            call = self._call(request)
+            with self._lock:
+                self._current = None
+                if self._calls[call_id].state is CallState.RUNNING:
+                    self._calls[call_id] = call
+                while len(self._calls) > _FINISHED_KEPT:
+                    self._calls.popitem(last=False)
+
+    def _call(self, request: StageRequest) -> Call:
+        timeout_s = min(STAGES[self._stage].timeout_s, max(1.0, request.deadline.timestamp() - time.time()))
+        try:
+            answer = json.loads(self._child.call(request.to_json(), timeout_s=timeout_s))
+        except ChildTimeout:
+            return Call(CallState.FAILED, PipelineError("stage.timeout").info)
+        except (ChildDied, OSError, RuntimeError, ValueError) as error:
+            log.warning("the %s worker failed: %s", self._stage, error)
+            return Call(CallState.FAILED, PipelineError("stage.crashed").info)
+        if answer.get("ok"):
+            return Call(CallState.SUCCEEDED)
+        # The worker has reported this failure; it is repeated here in case the report got lost.
+        failure = ErrorInfo.from_data(answer["error"]) if answer.get("error") else PipelineError("internal").info
+        return Call(CallState.FAILED, failure)

@@ -1,0 +1,1 @@
+"""What the functions do, in terms of ports alone: the same on every cloud."""

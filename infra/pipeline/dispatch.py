@@ -1,0 +1,144 @@
+"""Starting what is due: GPU stages on a runner, function stages here."""
+
+import logging
+from datetime import timedelta
+
+from infra.pipeline.function_stages import FUNCTION_STAGES
+from infra.pipeline.outbox import publish_committed
+from infra.wiring import Services
+from shared.errors import PipelineError
+from shared.events import Artifact, Fact, StageCompleted, StageDeferred, StageDispatched, StageFailed, StagesClaimed
+from shared.jobs import Job, Step, advance
+from shared.media import ObjectInfo, ObjectRef
+from shared.requests import Output, ReportTarget, StageRequest
+from shared.stages import STAGES, Kind, Product, Stage, upstream
+
+log = logging.getLogger(__name__)
+
+# Signed URLs outlive the attempt they serve by this much.
+_URL_GRACE_S = 900.0
+
+
+def dispatch_due(services: Services, job_id: str) -> None:
+    """Claim and start every stage of a job that may start now, until none is left.
+
+    Raises:
+        PipelineError: ``job.not_found``, or a retryable one when the store does not answer.
+    """
+    while True:
+        claimed = _apply(services, job_id, StagesClaimed(lease_s=services.settings.lease_s))
+        if not claimed.dispatch:
+            break
+        for name in claimed.dispatch:
+            stage, attempt = STAGES[name], claimed.job.stages[name].attempt
+            start = _start_call if stage.placement == "gpu" else _run_here
+            _apply(services, job_id, start(services, claimed.job, stage, attempt))
+    publish_committed(services, job_id)
+
+
+def apply_fact(services: Services, job_id: str, fact: Fact) -> Step:
+    """Commit what a fact does, stop calls that it made pointless, and publish what it caused."""
+    step = _apply(services, job_id, fact)
+    publish_committed(services, job_id)
+    return step
+
+
+def artifact_ref(services: Services, job: Job, product: Product) -> ObjectRef:
+    """Where a product of a job is written. Not named by attempt: whoever is first has written it."""
+    return ObjectRef(bucket=services.settings.results_bucket, name=f"{job.tenant_id}/{job.job_id}/{product.filename}")
+
+
+def _apply(services: Services, job_id: str, fact: Fact) -> Step:
+    step = services.jobs.update(job_id, lambda job: advance(job, fact, services.clock.now()))
+    for call_id in step.cancel:
+        services.runner.cancel(call_id)
+    return step
+
+
+def _start_call(services: Services, job: Job, stage: Stage, attempt: int) -> Fact:
+    try:
+        call_id = services.runner.start(_request(services, job, stage, attempt))
+    except PipelineError as error:
+        log.warning("%s of %s was not started: %s", stage.name, job.job_id, error)
+        if error.code == "service.unavailable":
+            return StageDeferred(stage=stage.name, attempt=attempt, error=error.info)
+        return StageFailed(stage=stage.name, attempt=attempt, error=error.info)
+    return StageDispatched(stage=stage.name, attempt=attempt, call_id=call_id)
+
+
+def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageRequest:
+    expires_s = stage.timeout_s + _URL_GRACE_S
+    limit_bytes = services.settings.max_size_bytes
+    return StageRequest(
+        job_id=job.job_id,
+        tenant_id=job.tenant_id,
+        stage=stage.name,
+        attempt=attempt,
+        inputs={
+            str(kind): services.objects.sign_download(ref, expires_s=expires_s)
+            for kind, ref in _inputs(job, stage).items()
+        },
+        outputs=tuple(
+            Output(
+                filename=product.filename,
+                upload=services.objects.sign_upload(
+                    artifact_ref(services, job, product),
+                    content_type=product.content_type,
+                    max_bytes=limit_bytes,
+                    expires_s=expires_s,
+                ),
+            )
+            for product in stage.products
+        ),
+        options=job.options,
+        limits=services.settings.limits,
+        deadline=services.clock.now() + timedelta(seconds=stage.timeout_s),
+        report=ReportTarget(
+            url=f"{services.settings.public_url}/functions/on_report/{job.job_id}",
+            token=services.report_tokens.sign(job.job_id, stage.name, attempt),
+        ),
+    )
+
+
+def _inputs(job: Job, stage: Stage) -> dict[Kind, ObjectInfo]:
+    """What a stage consumes, by kind; a kind whose stage does not apply to the job is left out."""
+    inputs = {
+        artifact.kind: artifact.object
+        for before in upstream(stage, STAGES)
+        for artifact in job.stages[before.name].artifacts
+    }
+    if Kind.MEDIA in stage.consumes and job.media is not None:
+        inputs[Kind.MEDIA] = job.media.object
+    return inputs
+
+
+def _run_here(services: Services, job: Job, stage: Stage, attempt: int) -> Fact:
+    try:
+        inputs = {kind: services.objects.read(ref) for kind, ref in _inputs(job, stage).items()}
+        result = FUNCTION_STAGES[stage.name](job.options, inputs)
+        artifacts = tuple(
+            Artifact(
+                kind=product.kind,
+                filename=product.filename,
+                object=_write_once(
+                    services, artifact_ref(services, job, product), result.files[product.filename], product.content_type
+                ),
+            )
+            for product in stage.products
+        )
+    except PipelineError as error:
+        return StageFailed(stage=stage.name, attempt=attempt, error=error.info)
+    except Exception:  # a defect of one job must not stop the others; it is logged and typed
+        log.exception("%s of %s failed", stage.name, job.job_id)
+        return StageFailed(stage=stage.name, attempt=attempt, error=PipelineError("internal").info)
+    return StageCompleted(stage=stage.name, attempt=attempt, artifacts=artifacts, notices=result.notices)
+
+
+def _write_once(services: Services, ref: ObjectRef, content: bytes, content_type: str) -> ObjectInfo:
+    """Write an artifact, or find the one that an earlier try of this deterministic stage left."""
+    try:
+        return services.objects.write(ref, content, content_type=content_type)
+    except PipelineError as error:
+        if error.code != "object.exists":
+            raise
+        return services.objects.stat(ref)

@@ -1,0 +1,108 @@
+"""From a request to a validated recording."""
+
+import logging
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from infra.pipeline.outbox import publish_committed
+from infra.wiring import Services
+from shared.errors import PipelineError
+from shared.events import Fact, MediaReceived, MediaRejected, MediaValidated
+from shared.jobs import Job, JobState, advance, new_job
+from shared.media import Media, ObjectInfo, ObjectRef, check_duration, check_size, check_type
+from shared.options import JobOptions
+from shared.requests import SignedRequest
+from shared.weights import find_model
+
+log = logging.getLogger(__name__)
+
+_PROBE_URL_EXPIRES_S = 600.0
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job that waits for its upload, and the request that uploads it."""
+
+    job: Job
+    upload: SignedRequest
+
+
+def create_job(
+    services: Services, *, tenant_id: str, filename: str, content_type: str, options: JobOptions, resumable: bool
+) -> NewJob:
+    """Create a job and sign the upload of its recording.
+
+    Raises:
+        PipelineError: ``model.unknown``, ``service.unavailable``.
+    """
+    if options.model is not None:
+        find_model(options.model, "transcribe")
+    now = services.clock.now()
+    expires_s = services.settings.upload_expires_s
+    # Ids sort by time, so that a list of jobs is in the order of their creation in every store.
+    job_id = f"job_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+    upload = services.objects.sign_upload(
+        ObjectRef(bucket=services.settings.uploads_bucket, name=upload_name(tenant_id, job_id)),
+        content_type=content_type,
+        max_bytes=services.settings.max_size_bytes,
+        expires_s=expires_s,
+        resumable=resumable,
+    )
+    step = new_job(
+        job_id=job_id,
+        tenant_id=tenant_id,
+        filename=filename,
+        options=options,
+        upload_expires_at=now + timedelta(seconds=expires_s),
+        now=now,
+    )
+    services.jobs.create(step)
+    publish_committed(services, job_id)
+    return NewJob(step.job, upload)
+
+
+def upload_name(tenant_id: str, job_id: str) -> str:
+    """Where a job's recording goes. The caller's file name stays out of it: it is anyone's text."""
+    return f"{tenant_id}/{job_id}/media"
+
+
+def receive_upload(services: Services, uploaded: ObjectInfo) -> None:
+    """Validate a finalized upload and say so. Safe to repeat at any point.
+
+    Raises:
+        PipelineError: Retryable ones only, so that the event is delivered again.
+    """
+    match uploaded.name.split("/"):
+        case [_, job_id, "media"]:
+            pass
+        case _:
+            log.warning("an upload of no job was ignored: %s", uploaded.uri)
+            return
+    try:
+        job = services.jobs.update(
+            job_id, lambda job: advance(job, MediaReceived(object=uploaded), services.clock.now())
+        ).job
+    except PipelineError as error:
+        if error.code != "job.not_found":
+            raise
+        log.warning("an upload of an unknown job was ignored: %s", uploaded.uri)
+        return
+    if job.state is JobState.VALIDATING and job.media and job.media.object.uri == uploaded.uri:
+        verdict = _validate(services, job.media)
+        services.jobs.update(job_id, lambda job: advance(job, verdict, services.clock.now()))
+    publish_committed(services, job_id)
+
+
+def _validate(services: Services, media: Media) -> Fact:
+    limits = services.settings.limits
+    try:
+        check_size(media.object.size_bytes, limits)
+        probe = services.prober.probe(services.objects.sign_download(media.object, expires_s=_PROBE_URL_EXPIRES_S))
+        check_type(media.object.content_type, probe.container)
+        check_duration(probe.duration_s, limits)
+    except PipelineError as error:
+        if error.retryable:
+            raise
+        return MediaRejected(error=error.info)
+    return MediaValidated(media=media.model_copy(update={"probe": probe}))

@@ -1,0 +1,80 @@
+"""Finding what got stuck: the safety net under every event that may be lost."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from infra.pipeline.dispatch import apply_fact, dispatch_due
+from infra.pipeline.outbox import publish_committed
+from infra.wiring import Services
+from shared.errors import PipelineError
+from shared.events import Fact, JobExpired, StageFailed
+from shared.jobs import Job, JobState, StageState, StageStatus, due_stages
+from shared.ports import CallState
+from shared.stages import STAGES
+
+log = logging.getLogger(__name__)
+
+ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING)
+_TIMEOUT_GRACE_S = 60.0
+
+
+@dataclass
+class Swept:
+    """What one sweep did."""
+
+    published: int = 0
+    expired: int = 0
+    failed_attempts: int = 0
+    dispatched: int = 0
+
+
+def sweep(services: Services, *, page_size: int = 100) -> Swept:
+    """Publish what a crash left in the outbox, and mend every active job. Safe to repeat and to overlap.
+
+    One job that cannot be mended is logged and does not keep the others waiting.
+    """
+    swept = Swept(published=publish_committed(services, limit=page_size))
+    after: str | None = None
+    while page := services.jobs.list(states=ACTIVE, limit=page_size, after=after):
+        for job in page:
+            try:
+                _mend(services, job, swept)
+            except PipelineError as error:
+                log.warning("%s could not be mended now: %s", job.job_id, error)
+        after = page[-1].job_id
+    return swept
+
+
+def _mend(services: Services, job: Job, swept: Swept) -> None:
+    now = services.clock.now()
+    if job.state is JobState.AWAITING_UPLOAD and job.upload_expires_at <= now:
+        apply_fact(services, job.job_id, JobExpired())
+        swept.expired += 1
+    if job.state is not JobState.RUNNING:
+        return
+    for name, stage in job.stages.items():
+        if (fact := _verdict(services, name, stage, now)) is not None:
+            job = apply_fact(services, job.job_id, fact).job
+            swept.failed_attempts += 1
+    if due := due_stages(job, now):
+        dispatch_due(services, job.job_id)
+        swept.dispatched += len(due)
+
+
+def _verdict(services: Services, name: str, stage: StageState, now: datetime) -> Fact | None:
+    """What to record of an attempt that will report nothing any more."""
+    if stage.state not in (StageStatus.DISPATCHED, StageStatus.RUNNING) or stage.call_id is None:
+        return None
+    limit = timedelta(seconds=STAGES[name].timeout_s + _TIMEOUT_GRACE_S)
+    if stage.started_at is not None and stage.started_at + limit < now:
+        services.runner.cancel(stage.call_id)
+        return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.timeout").info)
+    call = services.runner.poll(stage.call_id)
+    match call.state:
+        case CallState.RUNNING:
+            return None
+        case CallState.FAILED:
+            return StageFailed(stage=name, attempt=stage.attempt, error=call.error or PipelineError("internal").info)
+        case _:  # a call that succeeded has reported before it said so; this report was lost with its server
+            return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.lost").info)

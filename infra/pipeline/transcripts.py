@@ -1,0 +1,31 @@
+"""Reading what came out."""
+
+from dataclasses import dataclass
+
+from infra.wiring import Services
+from shared.errors import PipelineError
+from shared.jobs import JobState
+from shared.options import JobOptions
+from shared.stages import Kind
+from shared.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class FoundTranscript:
+    """A transcript, and the options of the job it comes from."""
+
+    transcript: Transcript
+    options: JobOptions
+
+
+def read_transcript(services: Services, job_id: str) -> FoundTranscript:
+    """The transcript of a completed job.
+
+    Raises:
+        PipelineError: ``job.not_found``, or ``job.not_ready`` in every state but completed.
+    """
+    job = services.jobs.get(job_id)
+    if job.state is not JobState.COMPLETED:
+        raise PipelineError("job.not_ready", f"The job is {job.state}; it has no transcript.", state=job.state)
+    artifact = next(artifact for artifact in job.artifacts if artifact.kind is Kind.TRANSCRIPT)
+    return FoundTranscript(Transcript.from_json(services.objects.read(artifact.object)), job.options)
