@@ -1,0 +1,63 @@
+# Two commands set everything up: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUTPUT ?= out
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help setup run test check bench contracts lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed  ## Install what `earwitness` needs into .venv
+
+run: $(VENV)/.installed  ## Transcribe a real two-speaker recording on the local cloud
+	@$(BIN)/earwitness transcribe "$$($(BIN)/python -m infra.cli.sample)" --output $(OUTPUT)
+
+test: $(VENV)/.installed-test  ## Run all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-test  ## Lint, format, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.installed-test  ## Measure quality and speed
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+contracts: $(VENV)/.installed  ## Write the event and document schemas to shared/contracts
+	$(BIN)/python -m infra.contracts
+
+# torch stands outside the hashed locks because its build differs by platform and accelerator; what it
+# depends on beyond the locks (CUDA libraries, where it has them) comes with it.
+$(VENV)/.installed: infra/locks/all.txt pyproject.toml
+	@echo "Setting up $(VENV) (a few minutes the first time) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Earwitness needs Python 3.11 or newer.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --no-deps --require-hashes -r infra/locks/all.txt
+	@$(PIP) torch==2.13.0
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-test: infra/locks/test.txt $(VENV)/.installed
+	@$(PIP) --no-deps --require-hashes -r infra/locks/test.txt
+	@touch $@
+
+LOCK := uv pip compile --quiet pyproject.toml --python-version 3.11 --universal --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
+WITHOUT_TORCH := $(foreach name,torch triton setuptools nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+	nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
+	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx cuda-bindings \
+	cuda-pathfinder cuda-toolkit,--no-emit-package $(name))
+
+lock:  ## Resolve and pin all dependencies again (needs uv)
+	$(LOCK) $(WITHOUT_TORCH) --extra all --extra test --output-file infra/locks/test.txt
+	$(LOCK) $(WITHOUT_TORCH) --extra all --constraints infra/locks/test.txt --output-file infra/locks/all.txt
+	$(LOCK) --extra transcribe --constraints infra/locks/test.txt --output-file gpu_jobs/locks/transcribe.txt
+	$(LOCK) --extra diarize --constraints infra/locks/test.txt --output-file gpu_jobs/locks/diarize.txt
+
+clean:  ## Remove the environment and results
+	rm -rf $(VENV) $(OUTPUT)
