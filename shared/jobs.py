@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.errors import ErrorInfo, PipelineError
 from shared.events import (
@@ -37,10 +37,15 @@ from shared.transcript import Notice
 # Attempts that vanished with their runner say nothing about the recording, so they do not use up the
 # stage's attempts; this bounds them all the same.
 MAX_LOST_ATTEMPTS = 20
+# A claim that expires so often is not bad luck: its stage kills whoever claims it.
+MAX_TAKEOVERS = 5
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 60.0
 # How long a stage waits when no runner could be reached to start it.
 DEFERRAL_S = 10.0
+# What reports say is anyone's text, and the document must stay far below what a store takes.
+MAX_MESSAGE_CHARACTERS = 1000
+MAX_NOTICES = 20
 
 
 class JobState(StrEnum):
@@ -83,6 +88,8 @@ class StageState(Value):
     Attributes:
         attempt: Number of the latest attempt, from 1; 0 before the first.
         failures: Attempts that failed for a reason of their own.
+        losses: Attempts that vanished with their runner.
+        takeovers: Times that an expired claim on the latest attempt was taken over.
         progress: 0..1; never falls, not even when an attempt starts anew.
         not_before: A retry waits until then.
         lease_expires_at: While the claim of a dispatcher holds; afterwards another may take over.
@@ -92,6 +99,8 @@ class StageState(Value):
     state: StageStatus = StageStatus.PENDING
     attempt: int = 0
     failures: int = 0
+    losses: int = 0
+    takeovers: int = 0
     progress: float = 0.0
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -128,6 +137,13 @@ class Job(Value):
     partial_text: str = ""
     notices: tuple[Notice, ...] = ()
     error: ErrorInfo | None = None
+
+    @field_validator("stages")
+    @classmethod
+    def _as_in_the_table(cls, stages: dict[str, StageState]) -> dict[str, StageState]:
+        # A job made before a stage was added goes on without it; one that was removed, nobody can run. And
+        # not every store keeps the order of a document's fields.
+        return {name: stages.get(name, StageState(state=StageStatus.SKIPPED)) for name in STAGES}
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -175,14 +191,14 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
     """What ``fact`` does to ``job``.
 
     A fact that no longer applies (a duplicate, a late one, one of an earlier attempt, any after the end)
-    changes nothing: the step holds the very same job and asks for nothing. So at-least-once delivery in any
-    order is safe.
+    changes nothing: the step holds the very same job. So at-least-once delivery in any order is safe. The most
+    it asks for is to cancel a call that a runner accepted after its attempt had ended.
 
     Raises:
         PipelineError: ``internal`` for a fact that only this function itself makes.
     """
     if job.state.is_terminal:
-        return Step(job=job)
+        return _unchanged(job, fact)
     match fact:
         case MediaReceived():
             change = _received(job, fact, now)
@@ -206,13 +222,13 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
             change = _Change(_end(job, JobState.CANCELED), (fact,), cancel=_calls(job))
         case JobExpired():
             if job.state is not JobState.AWAITING_UPLOAD:
-                return Step(job=job)
+                return _unchanged(job, fact)
             error = PipelineError("upload.expired").info
             change = _Change(_end(job, JobState.EXPIRED, error), (fact,))
         case _:
             raise PipelineError("internal", f"{fact.type} does not drive a job")
     if change is None:
-        return Step(job=job)
+        return _unchanged(job, fact)
     after = change.job.model_copy(
         update={
             "revision": job.revision + 1,
@@ -269,22 +285,42 @@ def _claimed(job: Job, fact: StagesClaimed, now: datetime) -> _Change | None:
     due = due_stages(job, now)
     if not due:
         return None
-    stages = dict(job.stages)
     for name in due:
-        before = stages[name]
+        if _is_hopeless(STAGES[name], job.stages[name], now):
+            # The other stages are claimed by whoever hears of this failure.
+            error = PipelineError("stage.crashed").info
+            return _failed(job, StageFailed(stage=name, attempt=job.stages[name].attempt, error=error), now)
+    lease_expires_at = now + timedelta(seconds=fact.lease_s)
+    claims = {name: _claim(job.stages[name], now, lease_expires_at) for name in due}
+    return _Change(job.model_copy(update={"stages": {**job.stages, **claims}}), dispatch=due)
+
+
+def _claim(stage: StageState, now: datetime, lease_expires_at: datetime) -> StageState:
+    if stage.state is not StageStatus.PENDING:
         # An expired claim is taken over as the same attempt: its runner may never have heard of it, and if
         # it did, both write the same artifact, which exists once.
-        again = before.state is StageStatus.DISPATCHED
-        stages[name] = before.model_copy(
-            update={
-                "state": StageStatus.DISPATCHED,
-                "attempt": before.attempt if again else before.attempt + 1,
-                "started_at": before.started_at if again else now,
-                "not_before": None,
-                "lease_expires_at": now + timedelta(seconds=fact.lease_s),
-            }
-        )
-    return _Change(job.model_copy(update={"stages": stages}), dispatch=due)
+        return stage.model_copy(update={"takeovers": stage.takeovers + 1, "lease_expires_at": lease_expires_at})
+    return stage.model_copy(
+        update={
+            "state": StageStatus.DISPATCHED,
+            "attempt": stage.attempt + 1,
+            "started_at": now,
+            "not_before": None,
+            "lease_expires_at": lease_expires_at,
+        }
+    )
+
+
+def _is_hopeless(stage: Stage, state: StageState, now: datetime) -> bool:
+    """Whether an attempt is given up because every process that claims it dies.
+
+    A claim of a GPU stage only spans the handing over to a runner. One of a function stage spans its whole run, so
+    there an expired claim may just be a slow run, which has its full time.
+    """
+    if state.takeovers < MAX_TAKEOVERS:
+        return False
+    limit = timedelta(seconds=stage.timeout_s)
+    return stage.placement == "gpu" or state.started_at is None or state.started_at + limit <= now
 
 
 def _dispatched(job: Job, fact: StageDispatched) -> _Change | None:
@@ -301,13 +337,7 @@ def _deferred(job: Job, fact: StageDeferred, now: datetime) -> _Change | None:
     stage = _current(job, fact.stage, fact.attempt)
     if stage is None or stage.call_id is not None:
         return None
-    pending = StageState(
-        attempt=stage.attempt,
-        failures=stage.failures,
-        progress=stage.progress,
-        not_before=now + timedelta(seconds=DEFERRAL_S),
-        error=fact.error,
-    )
+    pending = _waiting(stage, now + timedelta(seconds=DEFERRAL_S), _brief(fact.error))
     return _Change(_with_stage(job, fact.stage, pending))
 
 
@@ -328,7 +358,7 @@ def _completed(job: Job, fact: StageCompleted, now: datetime) -> _Change | None:
     done = _finished(stage, StageStatus.COMPLETED, now).model_copy(
         update={"artifacts": fact.artifacts, "metrics": fact.metrics}
     )
-    after = _with_stage(job, fact.stage, done, notices=job.notices + fact.notices)
+    after = _with_stage(job, fact.stage, done, notices=_notices(job, fact))
     if not all(state.state.is_done for state in after.stages.values()):
         return _Change(after, (fact,))
     ended = after.model_copy(update={"state": JobState.COMPLETED, "partial_text": ""})
@@ -339,24 +369,54 @@ def _failed(job: Job, fact: StageFailed, now: datetime) -> _Change | None:
     stage = _current(job, fact.stage, fact.attempt)
     if stage is None:
         return None
-    lost = fact.error.code == "stage.lost"
-    failures = stage.failures + (0 if lost else 1)
-    again = fact.error.retryable and (
-        stage.attempt < MAX_LOST_ATTEMPTS if lost else failures < STAGES[fact.stage].max_attempts
-    )
+    error = _brief(fact.error)
+    lost = error.code == "stage.lost"
+    counted = stage.model_copy(update={"losses": stage.losses + 1} if lost else {"failures": stage.failures + 1})
+    may_try = counted.losses < MAX_LOST_ATTEMPTS if lost else counted.failures < STAGES[fact.stage].max_attempts
+    again = error.retryable and may_try
+    # Whether there will be another attempt is decided here, whatever the reporter thought.
+    failure = fact.model_copy(update={"error": error, "will_retry": again})
     if again:
-        wait_s = 0.0 if lost else min(FIRST_BACKOFF_S * 2 ** (failures - 1), MAX_BACKOFF_S)
-        pending = StageState(
-            attempt=stage.attempt,
-            failures=failures,
-            progress=stage.progress,
-            not_before=now + timedelta(seconds=wait_s),
-            error=fact.error,
-        )
-        return _Change(_with_stage(job, fact.stage, pending), (fact.model_copy(update={"will_retry": True}),))
-    failed = _finished(stage, StageStatus.FAILED, now, fact.error).model_copy(update={"failures": failures})
-    after = _with_stage(job, fact.stage, failed)
-    return _Change(_end(after, JobState.FAILED, fact.error), (fact, JobFailed(error=fact.error)), cancel=_calls(after))
+        wait_s = 0.0 if lost else min(FIRST_BACKOFF_S * 2 ** (counted.failures - 1), MAX_BACKOFF_S)
+        pending = _waiting(counted, now + timedelta(seconds=wait_s), error)
+        return _Change(_with_stage(job, fact.stage, pending), (failure,))
+    after = _with_stage(job, fact.stage, _finished(counted, StageStatus.FAILED, now, error))
+    return _Change(_end(after, JobState.FAILED, error), (failure, JobFailed(error=error)), cancel=_calls(after))
+
+
+def _unchanged(job: Job, fact: Fact) -> Step:
+    """Nothing changes, but a call that was accepted after its attempt had ended must not run on."""
+    if not isinstance(fact, StageDispatched):
+        return Step(job=job)
+    stage = job.stages.get(fact.stage)
+    if stage is None or stage.attempt != fact.attempt:
+        return Step(job=job, cancel=(fact.call_id,))
+    # A call that ended by its own report needs no stopping, and its warm process would be stopped with it.
+    under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    wanted = stage.call_id == fact.call_id and not job.state.is_terminal
+    return Step(job=job, cancel=(fact.call_id,) if under_way and not wanted else ())
+
+
+def _brief(error: ErrorInfo) -> ErrorInfo:
+    return error.model_copy(update={"message": error.message[:MAX_MESSAGE_CHARACTERS]})
+
+
+def _waiting(stage: StageState, not_before: datetime, error: ErrorInfo) -> StageState:
+    """The stage between two attempts: what it has counted stays, what was of the last attempt goes."""
+    return StageState(
+        attempt=stage.attempt,
+        failures=stage.failures,
+        losses=stage.losses,
+        progress=stage.progress,
+        not_before=not_before,
+        error=error,
+    )
+
+
+def _notices(job: Job, fact: StageCompleted) -> tuple[Notice, ...]:
+    """The job's notices and the new ones: each once, and no more than a document can hold."""
+    new = (notice.model_copy(update={"message": notice.message[:MAX_MESSAGE_CHARACTERS]}) for notice in fact.notices)
+    return tuple(dict.fromkeys((*job.notices, *new)))[:MAX_NOTICES]
 
 
 def _is_due(job: Job, stage: Stage, now: datetime) -> bool:
@@ -365,13 +425,15 @@ def _is_due(job: Job, stage: Stage, now: datetime) -> bool:
         return False
     if state.state is StageStatus.PENDING:
         return state.not_before is None or state.not_before <= now
+    # Running without a call id: the attempt reported before its dispatcher could note the call, and died.
+    under_way = state.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
     claim_expired = state.lease_expires_at is not None and state.lease_expires_at <= now
-    return state.state is StageStatus.DISPATCHED and state.call_id is None and claim_expired
+    return under_way and state.call_id is None and claim_expired
 
 
 def _current(job: Job, name: str, attempt: int) -> StageState | None:
-    """The stage, if this attempt is its latest and still under way."""
-    stage = job.stages.get(name)
+    """The stage, if this attempt is its latest and still under way. Validation has facts of its own."""
+    stage = job.stages.get(name) if job.state is JobState.RUNNING else None
     under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
     return stage if stage and stage.state in under_way and stage.attempt == attempt else None
 

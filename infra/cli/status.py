@@ -34,7 +34,8 @@ def list_jobs(data: Path | None, limit: int, *, as_json: bool) -> int:
 def show_job(job_id: str, data: Path | None, *, as_json: bool) -> int:
     """Print one job."""
     with errors_as_exit():
-        job = _store(data).get(job_id)
+        store = _store(data)
+        job = store.get(job_id)
     if as_json:
         stdout.print_json(job.to_json())
         return 0
@@ -50,6 +51,8 @@ def show_job(job_id: str, data: Path | None, *, as_json: bool) -> int:
         error = f"{stage.error.code}: {stage.error.message}" if stage.error else ""
         table.add_row(name, stage.state, str(stage.attempt), f"{stage.progress:.0%}", compute, model, error)
     stdout.print(table)
+    for event in store.history(job_id):
+        stdout.print(f"{event.time.astimezone():%H:%M:%S.%f}  {event.type}  {event.data.get('stage', '')}")
     for artifact in job.artifacts:
         stdout.print(f"{artifact.kind}: {artifact.object.uri} ({artifact.object.size_bytes} bytes)")
     return 0

@@ -19,9 +19,10 @@ CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, job_id);
 
 CREATE TABLE IF NOT EXISTS outbox (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, job_id TEXT NOT NULL,
-    event TEXT NOT NULL
+    event TEXT NOT NULL, published_at REAL
 );
 CREATE INDEX IF NOT EXISTS outbox_by_job ON outbox (job_id, sequence);
+CREATE INDEX IF NOT EXISTS outbox_unpublished ON outbox (sequence) WHERE published_at IS NULL;
 
 CREATE TABLE IF NOT EXISTS messages (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL, ordering_key TEXT,

@@ -1,6 +1,7 @@
 """Status documents in SQLite."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from infra.local.database import Database
@@ -58,14 +59,24 @@ class LocalJobStore:
     def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
         """Events of the outbox."""
         rows = self._database.read().execute(
-            "SELECT event FROM outbox WHERE ?1 IS NULL OR job_id = ?1 ORDER BY sequence LIMIT ?2", (job_id, limit)
+            "SELECT event FROM outbox WHERE published_at IS NULL AND (?1 IS NULL OR job_id = ?1) "
+            "ORDER BY sequence LIMIT ?2",
+            (job_id, limit),
         )
         return [Event.from_json(row["event"]) for row in rows]
 
     def mark_published(self, event_ids: Iterable[str]) -> None:
         """Take events out of the outbox."""
         with self._database.write() as connection:
-            connection.executemany("DELETE FROM outbox WHERE event_id = ?", [(event_id,) for event_id in event_ids])
+            connection.executemany(
+                "UPDATE outbox SET published_at = ? WHERE event_id = ?",
+                [(time.time(), event_id) for event_id in event_ids],
+            )
+
+    def history(self, job_id: str) -> Sequence[Event]:
+        """Every event a job has caused, published or not, in order: published rows stay as its history."""
+        rows = self._database.read().execute("SELECT event FROM outbox WHERE job_id = ? ORDER BY sequence", (job_id,))
+        return [Event.from_json(row["event"]) for row in rows]
 
 
 def _read(connection: sqlite3.Connection, job_id: str) -> Job:

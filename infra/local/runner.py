@@ -95,6 +95,7 @@ class _StageWorker:
         self._lock = threading.Lock()
         self._calls: OrderedDict[str, Call] = OrderedDict()
         self._current: str | None = None
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"runner-{stage}", daemon=True)
         self._thread.start()
 
@@ -127,6 +128,7 @@ class _StageWorker:
                 self._child.kill()
 
     def close(self) -> None:
+        self._closing = True
         self._requests.put(None)
         self._child.close()
         self._thread.join(timeout=5.0)
@@ -153,7 +155,8 @@ class _StageWorker:
         except ChildTimeout:
             return Call(CallState.FAILED, PipelineError("stage.timeout").info)
         except (ChildDied, OSError, RuntimeError, ValueError) as error:
-            log.warning("the %s worker failed: %s", self._stage, error)
+            if not self._closing:
+                log.warning("the %s worker failed: %s", self._stage, error)
             return Call(CallState.FAILED, PipelineError("stage.crashed").info)
         if answer.get("ok"):
             return Call(CallState.SUCCEEDED)
