@@ -35,6 +35,9 @@ class CreateJob(BaseModel):
 
     filename: str = Field(default="", max_length=255, description="Shown back; never used as a path.")
     content_type: ContentType = Field(default="application/octet-stream", description="Of the upload.")
+    size_bytes: int | None = Field(
+        default=None, ge=0, description="Of the upload, if known: one that is too large or empty is refused at once."
+    )
     upload: Literal["put", "resumable"] = Field(
         default="put",
         description="One signed PUT, or a signed POST that opens a resumable session (Cloud Storage's protocol).",
@@ -88,6 +91,7 @@ def create(body: CreateJob) -> CreatedJob:
         tenant_id=TENANT_ID,
         filename=body.filename,
         content_type=body.content_type,
+        size_bytes=body.size_bytes,
         options=body.options,
         resumable=body.upload == "resumable",
     )

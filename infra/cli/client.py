@@ -41,10 +41,11 @@ class ApiClient:
             OSError: The file cannot be read.
         """
         with path.open("rb") as file:
-            body = {"filename": path.name, "options": options.model_dump(mode="json")}
+            size_bytes = path.stat().st_size
+            body = {"filename": path.name, "size_bytes": size_bytes, "options": options.model_dump(mode="json")}
             created = self._json("POST", "/v1/jobs", json=body)
             upload = created["upload"]
-            headers = {**upload["headers"], "content-length": str(path.stat().st_size)}
+            headers = {**upload["headers"], "content-length": str(size_bytes)}
             self._request(upload["method"], upload["url"], content=file, headers=headers)
         job: dict[str, Any] = created["job"]
         return job

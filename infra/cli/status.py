@@ -23,7 +23,10 @@ def list_jobs(data: Path | None, limit: int, *, as_json: bool) -> int:
     if not jobs:
         stdout.print("No jobs yet.")
         return 0
-    table = Table("job", "created", "state", "progress", "file", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("job", min_width=len(jobs[0].job_id))  # ids are there to be copied: never shortened
+    for title in ("created", "state", "progress", "file"):
+        table.add_column(title)
     for job in jobs:
         created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(job.job_id, created, job.state, f"{job.progress:.0%}", job.filename)

@@ -120,11 +120,12 @@ class LocalCloud:
         """End every thread and process. What is unfinished goes on at the next start."""
         self._scheduler.stop()
         self._dispatcher.stop()
-        self.runner.close()
-        self._prober.close()
         self._server.should_exit = True
         if self._serving.is_alive():
             self._serving.join(timeout=5.0)
+        self._dispatcher.close()
+        self.runner.close()
+        self._prober.close()
         self._socket.close()
         wiring.install(None)
         self._database.close()

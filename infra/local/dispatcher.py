@@ -43,11 +43,17 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; deliveries under way are left to their lease."""
+        """Begin no further delivery; those under way go on."""
         self._stopping.set()
         self._queue.arrived.set()
         self._thread.join(timeout=5.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Wait for deliveries under way: call this once the functions have answered or are gone.
+
+        One that failed meanwhile is left to its lease, which the next start releases.
+        """
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self._client.close()
 
     def _run(self) -> None:
@@ -93,6 +99,6 @@ class Dispatcher:
             response = self._client.post(
                 f"{self._functions_url}/{message.subscription}/", content=message.body, headers=message.headers
             )
-        except (httpx.HTTPError, RuntimeError) as error:  # RuntimeError: the client was closed by stop()
+        except httpx.HTTPError as error:
             return f"{type(error).__name__}"
         return None if response.is_success else f"HTTP {response.status_code}"

@@ -29,13 +29,23 @@ class NewJob:
 
 
 def create_job(
-    services: Services, *, tenant_id: str, filename: str, content_type: str, options: JobOptions, resumable: bool
+    services: Services,
+    *,
+    tenant_id: str,
+    filename: str,
+    content_type: str,
+    options: JobOptions,
+    size_bytes: int | None = None,
+    resumable: bool = False,
 ) -> NewJob:
     """Create a job and sign the upload of its recording.
 
     Raises:
-        PipelineError: ``model.unknown``, ``service.unavailable``.
+        PipelineError: ``media.empty`` or ``media.too_large`` for a size that is known and not accepted;
+            ``model.unknown``; ``service.unavailable``.
     """
+    if size_bytes is not None:
+        check_size(size_bytes, services.settings.limits)
     if options.model is not None:
         find_model(options.model, "transcribe")
     now = services.clock.now()

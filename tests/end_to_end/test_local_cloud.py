@@ -14,7 +14,7 @@ from shared.errors import PipelineError
 from shared.events import StageProgressed
 from shared.requests import REPORT
 from tests.clouds import Phone, behave, standin_cloud, starts, wait_for
-from tests.media import encode, tone
+from tests.media import REJECTS, encode, tone
 
 WAV = encode("wav", tone(2.0))
 ARTIFACTS = ["captions.srt", "captions.vtt", "transcript.json", "turns.json", "words.json"]
@@ -187,6 +187,35 @@ def test_errors_are_typed_and_say_what_is_wrong(phone: Phone) -> None:
     assert refused(phone.client.get("/v1/jobs/job_x")) == (404, "job.not_found")
     job_id = phone.create()["job"]["job_id"]
     assert refused(phone.client.get(f"/v1/jobs/{job_id}/transcript")) == (409, "job.not_ready")
+
+
+@pytest.mark.parametrize("name", REJECTS)
+def test_an_upload_that_is_not_a_recording_is_rejected(cloud: LocalCloud, phone: Phone, name: str) -> None:
+    reject = REJECTS[name]
+    job = phone.wait(phone.send(reject.make(tone(2.0))))
+    assert (job["state"], job["error"]["code"], job["error"]["retryable"]) == ("rejected", reject.code, False)
+    assert history(cloud, job["job_id"])[-1] == "media.rejected"
+
+
+def test_an_upload_that_is_known_to_be_too_large_is_refused_before_it_is_sent(phone: Phone) -> None:
+    answer = phone.client.post("/v1/jobs", json={"size_bytes": 5_000_000_001})
+    assert (answer.status_code, answer.json()["code"]) == (413, "media.too_large")
+    assert "5.00 GB" in answer.json()["detail"]
+    assert phone.client.post("/v1/jobs", json={"size_bytes": 0}).json()["code"] == "media.empty"
+
+
+def test_a_declared_type_that_contradicts_the_content_is_rejected(phone: Phone) -> None:
+    job = phone.wait(phone.send(WAV, content_type="audio/mpeg"))
+    assert (job["state"], job["error"]["code"]) == ("rejected", "media.type_mismatch")
+    assert "audio/mpeg" in job["error"]["message"] and "wav" in job["error"]["message"]
+
+
+def test_a_recording_over_the_limit_is_rejected_with_both_lengths(tmp_path: Path) -> None:
+    with standin_cloud(tmp_path, max_duration_s=1.0) as cloud:
+        phone = Phone(cloud.url)
+        job = phone.wait(phone.send(WAV))
+    assert (job["state"], job["error"]["code"]) == ("rejected", "media.too_long")
+    assert job["error"]["message"] == "The recording is 2 s long; the limit is 1 s."
 
 
 def test_an_unknown_export_format_names_those_there_are(phone: Phone) -> None:
