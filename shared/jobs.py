@@ -393,8 +393,7 @@ def _unchanged(job: Job, fact: Fact) -> Step:
         return Step(job=job, cancel=(fact.call_id,))
     # A call that ended by its own report needs no stopping, and its warm process would be stopped with it.
     under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
-    wanted = stage.call_id == fact.call_id and not job.state.is_terminal
-    return Step(job=job, cancel=(fact.call_id,) if under_way and not wanted else ())
+    return Step(job=job, cancel=(fact.call_id,) if under_way and stage.call_id != fact.call_id else ())
 
 
 def _brief(error: ErrorInfo) -> ErrorInfo:

@@ -158,8 +158,8 @@ class StageRunner(Protocol):
 class Prober(Protocol):
     """Looks at content without trusting it."""
 
-    def probe(self, url: str) -> Probe:
-        """What the content at a URL is.
+    def probe(self, ref: ObjectRef) -> Probe:
+        """What an object's content is.
 
         Raises:
             PipelineError: A ``media.*`` code for content that is not accepted.

@@ -61,7 +61,8 @@ def stage_table(*rows: Stage) -> Mapping[str, Stage]:
     """Check rows and put them in an order in which they can run.
 
     Raises:
-        ValueError: Two rows share a name or a product, a consumed kind has no producer, or there is a cycle.
+        ValueError: Two rows share a name or a product, a consumed kind has no producer, a product is not of the
+            row's kind, or there is a cycle.
     """
     by_name = {row.name: row for row in rows}
     producers = {row.yields: row.name for row in rows}
@@ -76,6 +77,8 @@ def stage_table(*rows: Stage) -> Mapping[str, Stage]:
         for kind in row.consumes:
             if kind is not Kind.UPLOAD and kind not in producers:
                 raise ValueError(f"nothing yields {kind}, which {row.name} consumes")
+        if any(product.kind is not row.yields for product in row.products):
+            raise ValueError(f"{row.name} writes a kind that it does not yield")
     edges = {row.name: [producers[kind] for kind in row.consumes if kind in producers] for row in rows}
     try:
         order = tuple(TopologicalSorter(edges).static_order())

@@ -1,0 +1,82 @@
+"""Writes what is generated from the models: ``python -m infra.contracts [FOLDER]``.
+
+Without a folder it writes the contracts into ``shared/contracts`` and the tables into ``shared/README.md``; with one,
+the contracts alone: a release's snapshot.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import shared
+from shared.errors import CATALOGUE
+from shared.schemas import contract_files
+from shared.stages import STAGES, upstream
+
+FOLDER = Path(shared.__file__).parent / "contracts"
+README = FOLDER.with_name("README.md")
+
+
+def write(folder: Path) -> None:
+    """Make a folder hold the contracts of this version, and no stale ones."""
+    files = contract_files()
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    for found in folder.rglob("*.json"):
+        if found.relative_to(folder).as_posix() not in files:
+            found.unlink()
+
+
+def with_tables(text: str) -> str:
+    """A Markdown text with the tables of this version between its marks, ``<!-- begin NAME -->`` and ``end``."""
+    for name, table in {"error codes": _error_codes(), "stages": _stages()}.items():
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        head, mark, rest = text.partition(begin)
+        if mark:
+            text = head + begin + table + end + rest.partition(end)[2]
+    return text
+
+
+def _error_codes() -> str:
+    return _table(
+        ("code", "HTTP", "retryable", "meaning"),
+        ((f"`{s.code}`", str(s.http_status), "yes" if s.retryable else "no", s.meaning) for s in CATALOGUE.values()),
+    )
+
+
+def _stages() -> str:
+    return _table(
+        ("stage", "consumes", "yields", "files", "waits for", "placement", "limit", "attempts", "progress"),
+        (
+            (
+                f"`{stage.name}`",
+                ", ".join(stage.consumes),
+                stage.yields,
+                ", ".join(f"`{product.filename}`" for product in stage.products),
+                ", ".join(before.name for before in upstream(stage, STAGES)),
+                stage.placement,
+                f"{stage.timeout_s:g} s",
+                str(stage.max_attempts),
+                f"{stage.weight:g}",
+            )
+            for stage in STAGES.values()
+        ),
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell or "-" for cell in line) + " |\n" for line in lines)
+
+
+def main(folder: str | None = None) -> None:
+    """Write everything, or the contracts alone into another folder."""
+    write(Path(folder) if folder else FOLDER)
+    if not folder:
+        README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
