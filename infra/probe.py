@@ -3,14 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from infra.child import Child, ChildDied, ChildError, ChildTimeout
 from infra.probe_refusal import DAMAGED, TOO_SLOW
 from shared.errors import PipelineError
-from shared.media import ACCEPTED_CONTAINERS, Probe
+from shared.media import ACCEPTED_CONTAINERS, ObjectRef, Probe
 
 # PyAV and its libraries map about 0.3 GB of addresses before they open anything.
 MEMORY_BYTES: Final = 1536 * 1024 * 1024
@@ -27,6 +27,7 @@ class ContentProber:
     """Probes content in a child process. Implements ``shared.ports.Prober``; safe for threads, one probe at a time.
 
     Args:
+        locate: Where the content of an object is to be read: a URL that serves ranges, or a path.
         timeout_s: Of one probe, warming up included.
         memory_bytes: Address space of the child.
         probes_per_child: After these a fresh child takes over.
@@ -35,12 +36,14 @@ class ContentProber:
 
     def __init__(
         self,
+        locate: Callable[[ObjectRef], str],
         *,
         timeout_s: float = TIMEOUT_S,
         memory_bytes: int = MEMORY_BYTES,
         probes_per_child: int = PROBES_PER_CHILD,
         command: Sequence[str] | None = None,
     ) -> None:
+        self._locate = locate
         self._timeout_s = timeout_s
         self._child = Child(
             command or (sys.executable, "-m", "infra.probe_child", str(memory_bytes)),
@@ -61,7 +64,15 @@ class ContentProber:
         """End the child. No probe can follow."""
         self._child.close()
 
-    def probe(self, url: str) -> Probe:
+    def probe(self, ref: ObjectRef) -> Probe:
+        """What an object's content is.
+
+        Raises:
+            PipelineError: As :meth:`probe_at`.
+        """
+        return self.probe_at(self._locate(ref))
+
+    def probe_at(self, location: str) -> Probe:
         """What the content at a URL, or of a path, is.
 
         Raises:
@@ -69,7 +80,7 @@ class ContentProber:
                 ``object.not_found``; ``service.unavailable`` when the store does not answer.
         """
         request = {
-            "location": url,
+            "location": location,
             "containers": sorted(ACCEPTED_CONTAINERS),
             "timeout_s": self._timeout_s * _FETCH_SHARE,
         }

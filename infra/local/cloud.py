@@ -82,7 +82,7 @@ class LocalCloud:
             notified={settings.uploads_bucket: "on_upload"},
         )
         self.runner = runner or LocalRunner(settings.models_dir, folder / "logs")
-        self._prober = ContentProber(timeout_s=settings.probe_timeout_s)
+        self._prober = ContentProber(lambda ref: str(self.objects.path(ref)), timeout_s=settings.probe_timeout_s)
         self.services = wiring.Services(
             settings=self.settings,
             clock=clock,
@@ -110,6 +110,7 @@ class LocalCloud:
     def start(self) -> None:
         """Serve, and take up what an earlier run left."""
         wiring.install(self.services)
+        self._prober.start()
         self.queue.release_leases()
         self.objects.remove_orphans()
         self._serving.start()

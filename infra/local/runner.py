@@ -88,7 +88,7 @@ class _StageWorker:
         self._stage = stage
         self._child = Child(
             command,
-            env={**os.environ, "EARWITNESS_MODELS_DIR": str(models_dir)},
+            env=_environment(models_dir),
             stderr=log_path,
         )
         self._requests: queue.Queue[tuple[str, StageRequest] | None] = queue.Queue()
@@ -163,3 +163,9 @@ class _StageWorker:
         # The worker has reported this failure; it is repeated here in case the report got lost.
         failure = ErrorInfo.from_data(answer["error"]) if answer.get("error") else PipelineError("internal").info
         return Call(CallState.FAILED, failure)
+
+
+def _environment(models_dir: Path) -> dict[str, str]:
+    """This process' own, but loopback is never reached through a proxy."""
+    direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    return {**os.environ, "EARWITNESS_MODELS_DIR": str(models_dir), "NO_PROXY": direct, "no_proxy": direct}

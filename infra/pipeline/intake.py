@@ -17,8 +17,6 @@ from shared.weights import find_model
 
 log = logging.getLogger(__name__)
 
-_PROBE_URL_EXPIRES_S = 600.0
-
 
 @dataclass(frozen=True)
 class NewJob:
@@ -108,7 +106,7 @@ def _validate(services: Services, media: Media) -> Fact:
     limits = services.settings.limits
     try:
         check_size(media.object.size_bytes, limits)
-        probe = services.prober.probe(services.objects.sign_download(media.object, expires_s=_PROBE_URL_EXPIRES_S))
+        probe = services.prober.probe(media.object)
         check_type(media.object.content_type, probe.container)
         check_duration(probe.duration_s, limits)
     except PipelineError as error:

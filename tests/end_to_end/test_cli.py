@@ -15,7 +15,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from infra.cli.sample import sample_path
 from infra.settings import Settings
 from tests.clouds import wait_for
-from tests.end_to_end.conftest import EARWITNESS, earwitness
+from tests.commands import EARWITNESS, earwitness
 from tests.media import FORMS, REJECTS, encode, tone
 from tests.recordings import decoded, dialogue
 

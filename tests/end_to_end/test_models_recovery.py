@@ -8,7 +8,7 @@ import pytest
 
 from infra.cli.sample import sample_path
 from tests.clouds import wait_for
-from tests.end_to_end.conftest import earwitness, follow, served
+from tests.commands import earwitness, follow, served
 from tests.end_to_end.test_recovery import check_once, holds, kill_tree
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]

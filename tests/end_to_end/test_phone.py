@@ -1,7 +1,9 @@
 """What an app sees, over plain HTTP, with the real models: create, upload over a bad line, follow, read."""
 
 import json
+import shutil
 import socket
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,7 +12,8 @@ import pytest
 
 from infra.cli.sample import sample_path
 from infra.exports import FORMATS
-from tests.end_to_end.conftest import follow, served
+from tests.commands import follow, served
+from tests.recordings import long_recording
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
@@ -35,7 +38,7 @@ def upload_over_a_bad_line(session: str, content: bytes, cuts: list[int]) -> Non
 
 
 def test_a_recording_sent_over_a_bad_line_is_transcribed(models: Path, tmp_path: Path) -> None:
-    content = sample_path().read_bytes()
+    content = long_recording(tmp_path / "call.wav", min_s=150.0).path.read_bytes()
     with served(tmp_path / "state") as cloud:
         phone = cloud.phone
         created = phone.create(filename="call.wav", content_type="audio/wav", upload="resumable")
@@ -60,7 +63,6 @@ def test_a_recording_sent_over_a_bad_line_is_transcribed(models: Path, tmp_path:
 
     assert {answer.status_code for answer in exports.values()} == {200}
     transcript = json.loads(exports["json"].text)
-    assert len(transcript["speakers"]) == 2
     words = [word for segment in transcript["segments"] for word in segment["words"]]
     assert all(0 <= word["probability"] <= 1 and word["start_s"] <= word["end_s"] for word in words)
     for name in ("txt", "srt", "vtt", "ttml", "ass", "textgrid"):
@@ -71,9 +73,6 @@ def test_a_recording_sent_over_a_bad_line_is_transcribed(models: Path, tmp_path:
 
 def test_the_guide_that_up_prints_works_as_it_stands(models: Path, tmp_path: Path) -> None:
     """The curl lines of the greeting, run by a shell, on the file they name."""
-    import shutil
-    import subprocess
-
     shutil.copy(sample_path(), tmp_path / "talk.mp3")
     with served(tmp_path / "state") as cloud:
         guide = cloud.greeting.partition("recording:")[2].partition("API reference")[0]

@@ -1,0 +1,105 @@
+"""The worker process and its protocol, with the real class and a real model."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.models import pull
+from shared.errors import PipelineError
+from shared.events import StageCompleted
+from shared.options import JobOptions
+from shared.transcript import Recognition
+from tests.recordings import dialogue
+from tests.unit import test_attempt as loopback
+from tests.unit.test_attempt import Cloud, cloud  # noqa: F401 - the fixture
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+ALIAS = "tiny.en"
+
+
+@pytest.fixture
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    given = os.environ.get("EARWITNESS_MODELS_DIR")
+    models_dir = Path(given) if given else tmp_path_factory.mktemp("models")
+    try:
+        pull(ALIAS, models_dir)
+    except PipelineError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gpu_jobs.worker", "transcribe", "--warm", ALIAS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "EARWITNESS_MODELS_DIR": str(models_dir)},
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def read(worker: subprocess.Popen[str]) -> Any:
+    assert worker.stdout is not None
+    return json.loads(worker.stdout.readline())
+
+
+def send(worker: subprocess.Popen[str], line: str) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(line + "\n")
+    worker.stdin.flush()
+
+
+def test_one_process_runs_one_request_after_another(
+    worker: subprocess.Popen[str],
+    cloud: Cloud,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read(worker) == {"ready": True}
+    send(worker, "this is no request")
+    assert read(worker)["error"]["code"] == "request.invalid"
+
+    request = loopback.request(cloud, options=JobOptions(model=ALIAS))
+    send(worker, request.to_json())
+    assert read(worker)["error"]["code"] == "media.corrupt"
+
+    monkeypatch.setattr(loopback, "MEDIA", dialogue().path.read_bytes())
+    send(worker, request.to_json())
+    assert read(worker) == {"ok": True}
+    (content,) = cloud.artifacts.values()
+    recognition = Recognition.from_json(content)
+    assert recognition.model.startswith(f"{ALIAS}@")
+    assert len(recognition.segments) > 5
+    assert isinstance(cloud.last_report, StageCompleted)
+    assert cloud.last_report.metrics.compute_s > 0
+
+    unknown = loopback.request(cloud, options=JobOptions(model="nobody"))
+    send(worker, unknown.to_json())
+    assert read(worker)["error"]["code"] == "model.unknown"
+
+
+def test_it_ends_with_its_parent_amid_work(
+    worker: subprocess.Popen[str],
+    cloud: Cloud,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loopback, "MEDIA", dialogue().path.read_bytes())
+    assert read(worker) == {"ready": True}
+    send(worker, loopback.request(cloud, options=JobOptions(model=ALIAS)).to_json())
+    while not cloud.ranges:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    assert worker.stdin is not None
+    started = time.perf_counter()
+    worker.stdin.close()
+    worker.stdin = None
+    worker.wait(timeout=5)
+    assert time.perf_counter() - started < 2.0
+    assert cloud.artifacts == {}
