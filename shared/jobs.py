@@ -87,6 +87,7 @@ class StageState(Value):
 
     Attributes:
         attempt: Number of the latest attempt, from 1; 0 before the first.
+        started_at: When it was dispatched, and once it runs, when it began to.
         failures: Attempts that failed for a reason of their own.
         losses: Attempts that vanished with their runner.
         takeovers: Times that an expired claim on the latest attempt was taken over.
@@ -213,7 +214,7 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
         case StageDeferred():
             change = _deferred(job, fact, now)
         case StageProgressed():
-            change = _progressed(job, fact)
+            change = _progressed(job, fact, now)
         case StageCompleted():
             change = _completed(job, fact, now)
         case StageFailed():
@@ -341,12 +342,18 @@ def _deferred(job: Job, fact: StageDeferred, now: datetime) -> _Change | None:
     return _Change(_with_stage(job, fact.stage, pending))
 
 
-def _progressed(job: Job, fact: StageProgressed) -> _Change | None:
+def _progressed(job: Job, fact: StageProgressed, now: datetime) -> _Change | None:
     stage = _current(job, fact.stage, fact.attempt)
     if stage is None:
         return None
     text = job.partial_text if fact.partial_text is None else fact.partial_text
-    update = {"state": StageStatus.RUNNING, "progress": max(stage.progress, fact.progress)}
+    # Before its first report an attempt may have waited in a runner's queue: its time counts from here.
+    begins = stage.state is StageStatus.DISPATCHED
+    update = {
+        "state": StageStatus.RUNNING,
+        "started_at": now if begins else stage.started_at,
+        "progress": max(stage.progress, fact.progress),
+    }
     after = _with_stage(job, fact.stage, stage.model_copy(update=update), partial_text=text)
     return None if after == job else _Change(after)
 

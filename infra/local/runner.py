@@ -149,7 +149,10 @@ class _StageWorker:
                     self._calls.popitem(last=False)
 
     def _call(self, request: StageRequest) -> Call:
-        timeout_s = min(STAGES[self._stage].timeout_s, max(1.0, request.deadline.timestamp() - time.time()))
+        remaining_s = request.deadline.timestamp() - time.time()
+        if remaining_s <= 0:  # it waited too long for its turn; a new attempt brings fresh URLs
+            return Call(CallState.LOST)
+        timeout_s = min(STAGES[self._stage].timeout_s, remaining_s)
         try:
             answer = json.loads(self._child.call(request.to_json(), timeout_s=timeout_s))
         except ChildTimeout:

@@ -15,6 +15,8 @@ from shared.stages import STAGES, Kind, Product, Stage, upstream
 
 log = logging.getLogger(__name__)
 
+# How long an attempt may wait in a runner's queue, on top of the time it may run.
+_QUEUE_ALLOWANCE_S = 24 * 3600.0
 # Signed URLs outlive the attempt they serve by this much.
 _URL_GRACE_S = 900.0
 
@@ -67,7 +69,8 @@ def _start_call(services: Services, job: Job, stage: Stage, attempt: int) -> Fac
 
 
 def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageRequest:
-    expires_s = stage.timeout_s + _URL_GRACE_S
+    useful_s = _QUEUE_ALLOWANCE_S + stage.timeout_s
+    expires_s = useful_s + _URL_GRACE_S
     limit_bytes = services.settings.max_size_bytes
     return StageRequest(
         job_id=job.job_id,
@@ -92,7 +95,7 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
         ),
         options=job.options,
         limits=services.settings.limits,
-        deadline=services.clock.now() + timedelta(seconds=stage.timeout_s),
+        deadline=services.clock.now() + timedelta(seconds=useful_s),
         report=ReportTarget(
             url=f"{services.settings.public_url}/functions/on_report/{job.job_id}",
             token=services.report_tokens.sign(job.job_id, stage.name, attempt),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infra.pipeline.dispatch import apply_fact, dispatch_due
+from infra.pipeline.intake import receive_upload
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
 from shared.errors import PipelineError
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING)
 _TIMEOUT_GRACE_S = 60.0
+_VALIDATION_LIMIT = timedelta(seconds=2 * STAGES["validate"].timeout_s)
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Swept:
 
     published: int = 0
     expired: int = 0
+    revalidated: int = 0
     failed_attempts: int = 0
     dispatched: int = 0
 
@@ -51,6 +54,10 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
     if job.state is JobState.AWAITING_UPLOAD and job.upload_expires_at <= now:
         apply_fact(services, job.job_id, JobExpired())
         swept.expired += 1
+    if job.state is JobState.VALIDATING and job.media and job.updated_at + _VALIDATION_LIMIT <= now:
+        # Its finalize event is gone, or will be late: look at the upload from here.
+        receive_upload(services, job.media.object)
+        swept.revalidated += 1
     if job.state is not JobState.RUNNING:
         return
     for name, stage in job.stages.items():
@@ -66,8 +73,9 @@ def _verdict(services: Services, name: str, stage: StageState, now: datetime) ->
     """What to record of an attempt that will report nothing any more."""
     if stage.state not in (StageStatus.DISPATCHED, StageStatus.RUNNING) or stage.call_id is None:
         return None
+    # An attempt that waits for its turn in a runner's queue is dispatched, not running: it takes no time yet.
     limit = timedelta(seconds=STAGES[name].timeout_s + _TIMEOUT_GRACE_S)
-    if stage.started_at is not None and stage.started_at + limit < now:
+    if stage.state is StageStatus.RUNNING and stage.started_at and stage.started_at + limit < now:
         services.runner.cancel(stage.call_id)
         return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.timeout").info)
     call = services.runner.poll(stage.call_id)

@@ -43,7 +43,7 @@ child.main()
 
 @pytest.fixture(scope="module")
 def prober():
-    prober = ContentProber(timeout_s=20.0, probes_per_child=100_000)
+    prober = ContentProber(lambda ref: ref.name, timeout_s=20.0, probes_per_child=100_000)
     prober.start()
     yield prober
     prober.close()
@@ -51,12 +51,12 @@ def prober():
 
 def mischievous(timeout_s=20.0):
     command = (sys.executable, "-c", MISCHIEF, str(MEMORY_BYTES))
-    return ContentProber(timeout_s=timeout_s, command=command)
+    return ContentProber(lambda ref: ref.name, timeout_s=timeout_s, command=command)
 
 
 def refused(prober, path):
     with pytest.raises(PipelineError) as caught:
-        prober.probe(str(path))
+        prober.probe_at(str(path))
     assert str(path) not in str(caught.value) + repr(caught.value.details)
     assert path.name not in str(caught.value)
     return caught.value
@@ -66,7 +66,7 @@ def refused(prober, path):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_recognised(prober, tmp_path, form, duration_s):
     described = FORMS[form]
-    probe = prober.probe(str(write(tmp_path, form, tone(duration_s))))
+    probe = prober.probe_at(str(write(tmp_path, form, tone(duration_s))))
     assert probe == Probe(
         container=described.container,
         audio_codec=described.codec,
@@ -86,14 +86,14 @@ def test_every_form_is_recognised(prober, tmp_path, form, duration_s):
 def test_the_name_of_a_file_says_nothing(prober, tmp_path, form):
     path = tmp_path / "holiday.jpg"
     path.write_bytes(encode(form, SOUND))
-    assert prober.probe(str(path)).audio_codec == FORMS[form].codec
+    assert prober.probe_at(str(path)).audio_codec == FORMS[form].codec
 
 
 @pytest.mark.parametrize("form", [form for form, described in FORMS.items() if described.is_streamable])
 def test_a_stream_that_broke_off_is_still_a_recording(prober, tmp_path, form):
     path = tmp_path / "cut"
     path.write_bytes(cut(encode(form, tone(4.0)), 0.6))
-    probe = prober.probe(str(path))
+    probe = prober.probe_at(str(path))
     assert probe.audio_codec == FORMS[form].codec
     # A length that is told must be that of what is there.
     assert probe.duration_s is None or 1.5 < probe.duration_s < 2.9
@@ -116,7 +116,7 @@ def test_a_few_lost_bytes_at_the_end_are_forgiven(prober, tmp_path, form):
     # The index of an MP4 is last unless it was moved; then what is last is sound.
     content = encode("m4a_faststart" if form == "mp4" else form, SOUND)
     path.write_bytes(content[:-20])
-    assert prober.probe(str(path)).channels == 1
+    assert prober.probe_at(str(path)).channels == 1
 
 
 def test_a_preallocated_tail_of_a_long_recording_is_found_without_decoding_it_all(prober, tmp_path):
@@ -134,13 +134,13 @@ def test_a_file_that_is_not_there_is_not_damaged(prober, tmp_path):
 @pytest.mark.parametrize("form", ["wav", "mp3", "m4a", "mkv", "flac", "ogg_opus", "avi", "wma"])
 def test_no_damage_does_harm(prober, tmp_path, form):
     path = tmp_path / "hostile"
-    prober.probe(str(write(tmp_path, "wav", SOUND)))
+    prober.probe_at(str(write(tmp_path, "wav", SOUND)))
     pid = prober.pid
     for version in mutations(encode(form, tone(0.4)), 60, seed=len(form)):
         path.write_bytes(version)
         begin = time.monotonic()
         try:
-            assert isinstance(prober.probe(str(path)), Probe)
+            assert isinstance(prober.probe_at(str(path)), Probe)
         except PipelineError as error:
             assert error.code.startswith("media."), error
             assert "hostile" not in str(error)
@@ -160,11 +160,11 @@ def test_a_file_that_hangs_its_reader_is_refused_in_time(tmp_path, trick):
     good = write(tmp_path, "wav", SOUND)
     prober = mischievous(timeout_s=3.0)
     try:
-        prober.probe(str(good))
+        prober.probe_at(str(good))
         begin = time.monotonic()
         assert refused(prober, tmp_path / trick).code == "media.corrupt"
         assert time.monotonic() - begin < 6
-        assert prober.probe(str(good)).duration_s == pytest.approx(1.5)
+        assert prober.probe_at(str(good)).duration_s == pytest.approx(1.5)
     finally:
         prober.close()
 
@@ -177,7 +177,7 @@ def test_a_file_that_crashes_or_starves_its_reader_is_refused(tmp_path, trick):
         before = psutil.Process().memory_info().rss
         assert refused(prober, tmp_path / trick).code == "media.corrupt"
         assert psutil.Process().memory_info().rss - before < 100 << 20
-        assert prober.probe(str(good)).duration_s == pytest.approx(1.5)
+        assert prober.probe_at(str(good)).duration_s == pytest.approx(1.5)
     finally:
         prober.close()
 
@@ -187,13 +187,13 @@ def test_what_a_library_prints_is_no_answer(tmp_path):
     path.write_bytes(encode("wav", SOUND))
     prober = mischievous()
     try:
-        assert [prober.probe(str(path)).container for _ in range(3)] == ["wav"] * 3
+        assert [prober.probe_at(str(path)).container for _ in range(3)] == ["wav"] * 3
     finally:
         prober.close()
 
 
 def test_a_child_that_cannot_start_is_our_fault_and_not_the_files(tmp_path):
-    prober = ContentProber(command=(sys.executable, "-c", "raise SystemExit(1)"))
+    prober = ContentProber(lambda ref: ref.name, command=(sys.executable, "-c", "raise SystemExit(1)"))
     try:
         error = refused(prober, write(tmp_path, "wav", SOUND))
         assert (error.code, error.retryable) == ("service.unavailable", True)
@@ -203,11 +203,11 @@ def test_a_child_that_cannot_start_is_our_fault_and_not_the_files(tmp_path):
 
 def test_the_child_is_replaced_after_its_probes(tmp_path):
     path = str(write(tmp_path, "wav", SOUND))
-    prober = ContentProber(probes_per_child=2)
+    prober = ContentProber(lambda ref: ref.name, probes_per_child=2)
     try:
         pids = []
         for _ in range(4):
-            prober.probe(path)
+            prober.probe_at(path)
             pids.append(prober.pid)
     finally:
         prober.close()
@@ -218,7 +218,7 @@ def test_the_child_sees_nothing_of_our_secrets(monkeypatch, tmp_path):
     monkeypatch.setenv("A_SECRET", "hunter2")
     code = "import os\nprint('{\"ready\": true}', flush=True)\ninput()\n"
     code += 'print(\'{"refusal": ["media.corrupt", "%s"]}\' % os.environ.get("A_SECRET"), flush=True)'
-    prober = ContentProber(command=(sys.executable, "-c", code))
+    prober = ContentProber(lambda ref: ref.name, command=(sys.executable, "-c", code))
     try:
         assert refused(prober, tmp_path / "any").message == "None"
     finally:
@@ -229,10 +229,10 @@ def test_the_child_dies_with_its_parent_in_the_middle_of_a_probe(tmp_path):
     code = f"""
 import sys, threading
 from infra.probe import ContentProber
-prober = ContentProber(command=(sys.executable, "-c", {MISCHIEF!r}, "{MEMORY_BYTES}"))
-prober.probe({str(write(tmp_path, "wav", SOUND))!r})
+prober = ContentProber(lambda ref: ref.name, command=(sys.executable, "-c", {MISCHIEF!r}, "{MEMORY_BYTES}"))
+prober.probe_at({str(write(tmp_path, "wav", SOUND))!r})
 print(prober.pid, flush=True)
-prober.probe("spin")
+prober.probe_at("spin")
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     child = psutil.Process(int(parent.stdout.readline()))
@@ -247,7 +247,7 @@ def test_a_warm_probe_takes_milliseconds(prober, tmp_path):
     taken = []
     for _ in range(30):
         begin = time.perf_counter()
-        prober.probe(path)
+        prober.probe_at(path)
         taken.append(time.perf_counter() - begin)
     # The goal is 5 ms; the middle of many, with room for a busy machine.
     assert sorted(taken)[15] < 0.02
@@ -314,14 +314,14 @@ def test_a_url_gives_what_a_path_gives(prober, store, tmp_path):
     for form in FORMS:
         path = write(tmp_path, form, SOUND)
         _Store.objects[f"/{form}"] = path.read_bytes()
-        assert prober.probe(f"{store}/{form}?signature=a%2Fb") == prober.probe(str(path))
+        assert prober.probe_at(f"{store}/{form}?signature=a%2Fb") == prober.probe_at(str(path))
 
 
 def test_a_long_recording_is_probed_by_a_few_ranges(prober, store):
     for form in ("wav", "m4a", "mkv", "flac", "mp3"):
         _Store.objects[f"/{form}"] = content = encode(form, tone(60.0))
         _Store.requests.clear()
-        assert prober.probe(f"{store}/{form}").duration_s == pytest.approx(60, abs=0.2)
+        assert prober.probe_at(f"{store}/{form}").duration_s == pytest.approx(60, abs=0.2)
         assert len(_Store.requests) <= 5
         assert len(content) > 128 * 1024
 
@@ -341,7 +341,7 @@ def test_a_long_recording_is_probed_by_a_few_ranges(prober, store):
 )
 def test_a_store_that_refuses_is_no_damaged_file(prober, store, path, code):
     with pytest.raises(PipelineError) as caught:
-        prober.probe(store + path)
+        prober.probe_at(store + path)
     assert caught.value.code == code
     assert store not in str(caught.value)
 
@@ -350,13 +350,13 @@ def test_a_store_that_refuses_is_no_damaged_file(prober, store, path, code):
 def test_a_store_that_fails_in_the_middle_is_no_damaged_file(prober, store, form):
     _Store.objects[f"/{form}"] = encode(form, tone(60.0))
     with pytest.raises(PipelineError) as caught:
-        prober.probe(f"{store}/broken/{form}")
+        prober.probe_at(f"{store}/broken/{form}")
     assert caught.value.code == "service.unavailable"
 
 
 def test_a_store_that_does_not_answer_is_no_damaged_file(prober):
     with pytest.raises(PipelineError) as caught:
-        prober.probe("http://127.0.0.1:9/never")
+        prober.probe_at("http://127.0.0.1:9/never")
     assert (caught.value.code, caught.value.retryable) == ("service.unavailable", True)
 
 
@@ -364,11 +364,11 @@ def test_a_store_that_is_silent_is_given_up_before_the_probe_is(tmp_path):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        prober = ContentProber(timeout_s=2.0)
+        prober = ContentProber(lambda ref: ref.name, timeout_s=2.0)
         try:
-            prober.probe(str(write(tmp_path, "wav", SOUND)))
+            prober.probe_at(str(write(tmp_path, "wav", SOUND)))
             with pytest.raises(PipelineError) as caught:
-                prober.probe(f"http://127.0.0.1:{silent.getsockname()[1]}/x")
+                prober.probe_at(f"http://127.0.0.1:{silent.getsockname()[1]}/x")
         finally:
             prober.close()
     assert caught.value.code == "service.unavailable"
@@ -379,7 +379,7 @@ def test_probes_from_many_threads_do_not_mix(prober, tmp_path):
     found = {}
 
     def ask(form):
-        found[form] = {prober.probe(paths[form]).container for _ in range(10)}
+        found[form] = {prober.probe_at(paths[form]).container for _ in range(10)}
 
     threads = [threading.Thread(target=ask, args=(form,)) for form in paths]
     for thread in threads:

@@ -1,0 +1,197 @@
+"""What a sweep finds, with real stores, a clock that is told the time, and a runner that keeps what it is given."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.local.database import Database
+from infra.local.event_queue import EventQueue
+from infra.local.job_store import LocalJobStore
+from infra.local.object_store import LocalObjectStore
+from infra.local.signing import UrlSigner
+from infra.pipeline.dispatch import apply_fact, dispatch_due
+from infra.pipeline.intake import create_job, receive_upload
+from infra.pipeline.sweep import sweep
+from infra.report_tokens import ReportTokens
+from infra.settings import Settings
+from infra.wiring import Services
+from shared.errors import PipelineError
+from shared.events import JobCanceled, StageProgressed
+from shared.jobs import Job, JobState, advance
+from shared.media import ObjectRef, Probe
+from shared.options import JobOptions
+from shared.ports import Call, CallState
+from shared.requests import StageRequest
+
+
+@dataclass
+class ToldClock:
+    time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def pass_by(self, **span: float) -> None:
+        self.time += timedelta(**span)
+
+
+@dataclass
+class KeepingRunner:
+    """Accepts calls and forgets none; reaches nobody while it is ``down``."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    down: bool = False
+
+    def start(self, request: StageRequest) -> str:
+        if self.down:
+            raise PipelineError("service.unavailable", "No runner could be reached.")
+        call_id = f"{request.job_id}/{request.stage}/{request.attempt}"
+        self.calls.setdefault(call_id, Call(CallState.RUNNING))
+        return call_id
+
+    def poll(self, call_id: str) -> Call:
+        return self.calls.get(call_id, Call(CallState.LOST))
+
+    def cancel(self, call_id: str) -> None:
+        self.calls[call_id] = Call(CallState.FAILED)
+
+
+class TrustingProber:
+    broken = False
+
+    def probe(self, ref: ObjectRef) -> Probe:
+        if self.broken:
+            raise PipelineError("service.unavailable")
+        return Probe(container="wav", audio_codec="pcm_s16le", duration_s=1.0, sample_rate_hz=16_000, channels=1)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    database, clock = Database(tmp_path / "state.sqlite"), ToldClock()
+    queue = EventQueue(database, ["orchestrate"])
+    objects = LocalObjectStore(database, tmp_path / "objects", "http://x", UrlSigner(b"k"), clock, queue, {})
+    yield Services(
+        settings=Settings(data_dir=tmp_path, upload_expires_s=3600),
+        clock=clock,
+        jobs=LocalJobStore(database),
+        events=queue,
+        objects=objects,
+        runner=KeepingRunner(),
+        prober=TrustingProber(),
+        report_tokens=ReportTokens(b"k"),
+    )
+    database.close()
+
+
+def uploaded(services: Services) -> Job:
+    created = create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions(diarize=False))
+    ref = ObjectRef(bucket=services.settings.uploads_bucket, name=f"t/{created.job.job_id}/media")
+    receive_upload(services, services.objects.write(ref, b"RIFF", content_type=""))
+    return services.jobs.get(created.job.job_id)
+
+
+def dispatched(services: Services) -> str:
+    job_id = uploaded(services).job_id
+    dispatch_due(services, job_id)
+    return job_id
+
+
+def transcribe(services: Services, job_id: str) -> tuple[str, int, str | None]:
+    stage = services.jobs.get(job_id).stages["transcribe"]
+    return stage.state, stage.attempt, stage.error.code if stage.error else None
+
+
+def test_a_quiet_sweep_does_nothing(services: Services) -> None:
+    job_id = dispatched(services)
+    before = services.jobs.get(job_id)
+    found = sweep(services)
+    assert (found.published, found.dispatched, found.failed_attempts, found.expired, found.revalidated) == (0,) * 5
+    assert services.jobs.get(job_id) == before
+
+
+def test_an_unpublished_event_is_published(services: Services) -> None:
+    job_id = uploaded(services).job_id
+    depth = services.events.depth()
+    services.jobs.update(job_id, lambda job: advance(job, JobCanceled(), services.clock.now()))
+    assert sweep(services).published == 1
+    assert services.events.depth() == depth + 1
+    assert sweep(services).published == 0
+
+
+def test_an_upload_that_did_not_come_in_time_expires(services: Services) -> None:
+    created = create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+    assert sweep(services).expired == 0
+    services.clock.pass_by(hours=1)
+    assert sweep(services).expired == 1
+    assert services.jobs.get(created.job.job_id).state is JobState.EXPIRED
+
+
+def test_a_stage_that_no_event_started_is_started(services: Services) -> None:
+    job_id = uploaded(services).job_id
+    assert sweep(services).dispatched == 1
+    assert transcribe(services, job_id) == ("dispatched", 1, None)
+
+
+def test_a_lost_call_is_repeated_at_once(services: Services) -> None:
+    job_id = dispatched(services)
+    services.runner.calls.clear()
+    assert sweep(services).failed_attempts == 1
+    assert transcribe(services, job_id) == ("dispatched", 2, "stage.lost")  # the error says why there is a second
+
+
+def test_time_in_the_queue_of_a_runner_does_not_count_and_time_at_work_does(services: Services) -> None:
+    job_id = dispatched(services)
+    services.clock.pass_by(hours=20)
+    assert sweep(services).failed_attempts == 0
+    apply_fact(services, job_id, StageProgressed(stage="transcribe", attempt=1, progress=0.0))
+    services.clock.pass_by(hours=3)
+    assert sweep(services).failed_attempts == 0
+    services.clock.pass_by(hours=2)
+    assert sweep(services).failed_attempts == 1
+    assert transcribe(services, job_id)[2] == "stage.timeout"
+    assert services.runner.poll(f"{job_id}/transcribe/1").state is CallState.FAILED
+
+
+def test_a_stage_that_no_runner_took_stays_ready_says_why_and_is_tried_again(services: Services) -> None:
+    services.runner.down = True
+    job_id = dispatched(services)
+    assert transcribe(services, job_id) == ("pending", 1, "service.unavailable")
+    services.clock.pass_by(seconds=5)
+    assert sweep(services).dispatched == 0
+    services.runner.down = False
+    services.clock.pass_by(seconds=6)
+    assert sweep(services).dispatched == 1
+    assert transcribe(services, job_id)[0] == "dispatched"
+
+
+def test_a_validation_that_nobody_finished_is_finished(services: Services) -> None:
+    services.prober.broken = True
+    with pytest.raises(PipelineError):
+        uploaded(services)
+    (job,) = services.jobs.list(states=[JobState.VALIDATING])
+    services.prober.broken = False
+    assert sweep(services).revalidated == 0
+    services.clock.pass_by(minutes=5)
+    assert sweep(services).revalidated == 1
+    assert services.jobs.get(job.job_id).state is JobState.RUNNING
+
+
+def test_a_job_that_cannot_be_mended_keeps_no_other_waiting(services: Services) -> None:
+    services.prober.broken = True
+    with pytest.raises(PipelineError):
+        uploaded(services)
+    created = create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+    services.clock.pass_by(hours=1)
+    assert sweep(services).expired == 1
+    assert services.jobs.get(created.job.job_id).state is JobState.EXPIRED
+
+
+def test_every_page_of_jobs_is_swept(services: Services) -> None:
+    for _ in range(7):
+        create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+        services.clock.pass_by(seconds=1)
+    services.clock.pass_by(hours=1)
+    assert sweep(services, page_size=3).expired == 7
