@@ -157,11 +157,11 @@ def _stems(paths: Sequence[Path]) -> list[str]:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[partial]}", table_column=None),
+        TextColumn("{task.fields[remark]}", style="dim", markup=False),
         console=stderr,
         transient=True,
     )
@@ -172,9 +172,15 @@ def _show(name: str, job: dict[str, Any], progress: Progress, lines: dict[str, T
         if status["state"] in ("pending", "skipped"):
             continue
         if stage not in lines:
-            lines[stage] = progress.add_task(f"{name}  {stage}", total=1.0, partial="")
-        partial = job["partial_text"][-48:] if stage == "transcribe" and status["state"] == "running" else ""
-        progress.update(lines[stage], completed=status["progress"], partial=partial)
+            lines[stage] = progress.add_task(f"{name}  {stage}", total=1.0, start=False, remark="waiting")
+        remark = {"dispatched": "waiting", "failed": "failed"}.get(status["state"], "")
+        if stage == "transcribe" and status["state"] == "running":
+            remark = job["partial_text"][-48:]
+        if status["state"] != "dispatched":
+            progress.start_task(lines[stage])
+        if status["state"] == "failed":
+            progress.stop_task(lines[stage])
+        progress.update(lines[stage], completed=status["progress"], remark=remark)
 
 
 def _print(outcomes: Sequence[Outcome], wishes: Wishes, took_s: float) -> None:

@@ -1,0 +1,78 @@
+"""The diarize stage: who speaks when in a recording."""
+
+import time
+from typing import IO, Any
+
+import modal
+
+from gpu_jobs.attempt import OnProgress, Outcome, run_attempt
+from gpu_jobs.loading import MODELS_DIR_VARIABLE, WarmModel, models_dir
+from shared.events import Metrics
+from shared.requests import StageRequest
+from shared.stages import STAGES
+from shared.weights import DEFAULT_MODELS
+
+STAGE = STAGES["diarize"]
+MODELS_MOUNT = "/models"
+
+image = (
+    modal.Image.debian_slim(python_version="3.11")
+    .uv_pip_install(
+        "av==18.1.0",
+        "httpx==0.28.1",
+        "pyannote-audio==4.0.7",
+        "pydantic==2.14.3",
+        "tenacity==9.2.1",
+        "torch==2.13.0",
+    )
+    .env({MODELS_DIR_VARIABLE: MODELS_MOUNT, "HF_HUB_OFFLINE": "1", "PYANNOTE_METRICS_ENABLED": "0"})
+    .add_local_python_source("shared", "gpu_jobs")
+)
+app = modal.App("earwitness-diarize", image=image)
+models = modal.Volume.from_name("earwitness-models", create_if_missing=True)
+
+
+@app.cls(gpu="T4", timeout=int(STAGE.timeout_s), volumes={MODELS_MOUNT: models}, scaledown_window=120)
+class Diarize:
+    """A warm speaker pipeline."""
+
+    model: str = modal.parameter(default=DEFAULT_MODELS["diarize"])
+
+    @modal.enter()
+    def load(self) -> None:
+        """Load the model; a failure is left for the next attempt to report."""
+        # Imported here, so that deploying and dispatching need no model runtime.
+        from gpu_jobs.diarizer import Diarizer
+
+        self._model = WarmModel(lambda: Diarizer(models_dir(), self.model))
+        self._model.try_to_load()
+
+    @modal.method()
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run one attempt and report it.
+
+        Args:
+            request: A :class:`shared.requests.StageRequest` as plain data.
+
+        Returns:
+            See :func:`gpu_jobs.attempt.run_attempt`.
+        """
+        return run_attempt(StageRequest.from_data(request), self._work)
+
+    @modal.method()
+    def warm(self) -> bool:
+        """Have a container with the model loaded, ahead of need; whether that worked."""
+        return self._model.is_loaded
+
+    def _work(self, media: IO[bytes], request: StageRequest, on_progress: OnProgress) -> Outcome:
+        diarizer, load_s = self._model.get()
+        started = time.perf_counter()
+        told = diarizer.diarize(media, options=request.options, limits=request.limits, on_progress=on_progress)
+        metrics = Metrics(
+            audio_s=told.diarization.duration_s,
+            compute_s=time.perf_counter() - started,
+            load_s=load_s,
+            model=diarizer.model.label,
+            device=diarizer.device,
+        )
+        return Outcome({STAGE.products[0].filename: told.diarization}, metrics, told.notices)
