@@ -5,7 +5,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.local.database import Database
@@ -51,15 +51,18 @@ class EventQueue:
 
     Args:
         database: Where messages are kept.
-        topic_subscriptions: Names of the functions that get every event of the topic.
+        topic_subscriptions: Functions that get events of the topic, each with the types it gets; none for all.
         now: Seconds since the epoch.
     """
 
     def __init__(
-        self, database: Database, topic_subscriptions: Sequence[str], now: Callable[[], float] = time.time
+        self,
+        database: Database,
+        topic_subscriptions: Mapping[str, Collection[str]],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
-        self._topic_subscriptions = tuple(topic_subscriptions)
+        self._topic_subscriptions = topic_subscriptions
         self._now = now
         self.arrived = threading.Event()
 
@@ -68,8 +71,9 @@ class EventQueue:
         with self._database.write() as connection:
             for event in events:
                 headers, body = pubsub_delivery(event)
-                for subscription in self._topic_subscriptions:
-                    enqueue(connection, subscription, event.jobid, headers, body)
+                for subscription, types in self._topic_subscriptions.items():
+                    if not types or event.type in types:
+                        enqueue(connection, subscription, event.jobid, headers, body)
         self.arrived.set()
 
     def lease(self, limit: int) -> Sequence[Message]:

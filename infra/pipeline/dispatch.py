@@ -15,6 +15,9 @@ from shared.stages import STAGES, Kind, Product, Stage, upstream
 
 log = logging.getLogger(__name__)
 
+# The events after which a stage may be due: what the subscription of ``orchestrate`` filters by.
+DISPATCHING_EVENTS = frozenset({"media.validated", "stage.completed", "stage.failed"})
+
 # How long an attempt may wait in a runner's queue, on top of the time it may run.
 _QUEUE_ALLOWANCE_S = 24 * 3600.0
 # Signed URLs outlive the attempt they serve by this much.

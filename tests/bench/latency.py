@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from infra.local.cloud import LocalCloud
 from tests.clouds import Phone, standin_cloud, starts, wait_for
 from tests.media import encode, tone
 
@@ -11,15 +12,16 @@ COUNT = 50
 
 def finalize_to_start_ms(count: int = COUNT) -> list[float]:
     """Milliseconds from an object's finalize event (its generation) to its first worker's start, for so many jobs."""
-    recording = encode("wav", tone(2.0))
+    recording = encode("wav", tone(30.0))
     with TemporaryDirectory() as name, standin_cloud(Path(name)) as cloud:
         folder, phone = Path(name), Phone(cloud.url)
         cloud.runner.warm(["transcribe", "diarize"])
         phone.wait(phone.send(recording))  # workers, probe and connections are warm from here on
-        return [_once(folder, phone, recording) for _ in range(count)]
+        return [_once(cloud, folder, phone, recording) for _ in range(count)]
 
 
-def _once(folder: Path, phone: Phone, recording: bytes) -> float:
+def _once(cloud: LocalCloud, folder: Path, phone: Phone, recording: bytes) -> float:
+    wait_for(lambda: cloud.queue.depth() == 0)
     before = len(starts(folder))
     created = phone.create(filename="x.wav", content_type="audio/wav")
     upload = created["upload"]

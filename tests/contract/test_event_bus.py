@@ -32,7 +32,7 @@ def clock() -> Clock:
 @pytest.fixture
 def queue(tmp_path: Path, clock: Clock) -> Iterator[EventQueue]:
     database = Database(tmp_path / "state.sqlite")
-    yield EventQueue(database, ["orchestrate"], now=clock)
+    yield EventQueue(database, {"orchestrate": ()}, now=clock)
     database.close()
 
 
@@ -57,9 +57,17 @@ def test_an_event_arrives_as_it_was_published(queue: EventQueue) -> None:
 
 
 def test_every_subscription_gets_every_event(tmp_path: Path) -> None:
-    queue = EventQueue(Database(tmp_path / "state.sqlite"), ["orchestrate", "notify"])
+    queue = EventQueue(Database(tmp_path / "state.sqlite"), {"orchestrate": (), "notify": ()})
     queue.publish([event("a", 1)])
     assert sorted(message.subscription for message in queue.lease(10)) == ["notify", "orchestrate"]
+
+
+def test_a_subscription_with_types_gets_those_alone(tmp_path: Path) -> None:
+    queue = EventQueue(
+        Database(tmp_path / "state.sqlite"), {"all": (), "some": {"job.created"}, "none": {"job.failed"}}
+    )
+    queue.publish([event("a", 1)])
+    assert sorted(message.subscription for message in queue.lease(10)) == ["all", "some"]
 
 
 def test_events_of_one_job_come_one_after_the_other_and_of_others_meanwhile(queue: EventQueue) -> None:
@@ -125,7 +133,7 @@ def test_an_event_that_always_fails_becomes_a_dead_letter_and_lets_its_successor
 
 def test_events_survive_a_restart(tmp_path: Path) -> None:
     database = Database(tmp_path / "state.sqlite")
-    EventQueue(database, ["orchestrate"]).publish([event("a", 1)])
+    EventQueue(database, {"orchestrate": ()}).publish([event("a", 1)])
     database.close()
-    reopened = EventQueue(Database(tmp_path / "state.sqlite"), ["orchestrate"])
+    reopened = EventQueue(Database(tmp_path / "state.sqlite"), {"orchestrate": ()})
     assert [read(message).id for message in reopened.lease(1)] == ["a/1/job.created"]

@@ -71,7 +71,7 @@ class TrustingProber:
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
     database, clock = Database(tmp_path / "state.sqlite"), ToldClock()
-    queue = EventQueue(database, ["orchestrate"])
+    queue = EventQueue(database, {"orchestrate": ()})
     objects = LocalObjectStore(database, tmp_path / "objects", "http://x", UrlSigner(b"k"), clock, queue, {})
     yield Services(
         settings=Settings(data_dir=tmp_path, upload_expires_s=3600),
