@@ -1,6 +1,6 @@
 """Events: past-tense facts about one job, and the CloudEvents 1.0 envelope that carries them.
 
-The same classes are what :func:`shared.jobs.advance` consumes, so what is published is exactly what changed a
+The same classes are what :func:`shared.advance.advance` consumes, so what is published is exactly what changed a
 job. Classes with ``published = False`` change a job but are not sent to the topic: they are too frequent, or
 of no use outside.
 """

@@ -10,9 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from shared.advance import Step
 from shared.errors import ErrorInfo
 from shared.events import Event
-from shared.jobs import Job, JobState, Step
+from shared.jobs import Job, JobState
 from shared.media import ObjectInfo, ObjectRef, Probe
 from shared.requests import SignedRequest, StageRequest
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from shared.advance import Step, advance, new_job
 from shared.errors import ErrorInfo, PipelineError
 from shared.events import (
     Artifact,
@@ -17,7 +18,7 @@ from shared.events import (
     StageProgressed,
     StagesClaimed,
 )
-from shared.jobs import Job, Step, advance, new_job
+from shared.jobs import Job
 from shared.media import Media, ObjectInfo, Probe
 from shared.options import JobOptions
 from shared.stages import STAGES

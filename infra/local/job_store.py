@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from infra.local.database import Database
+from shared.advance import Step
 from shared.errors import PipelineError
 from shared.events import Event
-from shared.jobs import Job, JobState, Step
+from shared.jobs import Job, JobState
 
 
 class LocalJobStore:

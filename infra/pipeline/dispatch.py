@@ -6,9 +6,10 @@ from datetime import timedelta
 from infra.pipeline.function_stages import FUNCTION_STAGES
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
+from shared.advance import Step, advance
 from shared.errors import PipelineError
 from shared.events import Artifact, Fact, StageCompleted, StageDeferred, StageDispatched, StageFailed, StagesClaimed
-from shared.jobs import Job, Step, advance
+from shared.jobs import Job
 from shared.media import ObjectInfo, ObjectRef
 from shared.requests import Output, ReportTarget, StageRequest
 from shared.stages import STAGES, Kind, Product, Stage, upstream

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
+from shared.advance import advance, new_job
 from shared.errors import PipelineError
 from shared.events import Fact, MediaReceived, MediaRejected, MediaValidated
-from shared.jobs import Job, JobState, advance, new_job
+from shared.jobs import Job, JobState
 from shared.media import Media, ObjectInfo, ObjectRef, check_duration, check_size, check_type
 from shared.options import JobOptions
 from shared.requests import SignedRequest

@@ -8,9 +8,10 @@ from infra.pipeline.dispatch import apply_fact, dispatch_due
 from infra.pipeline.intake import receive_upload
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
+from shared.advance import due_stages
 from shared.errors import PipelineError
 from shared.events import Fact, JobExpired, StageFailed
-from shared.jobs import Job, JobState, StageState, StageStatus, due_stages
+from shared.jobs import Job, JobState, StageState, StageStatus
 from shared.ports import CallState
 from shared.stages import STAGES
 

@@ -9,9 +9,10 @@ import pytest
 
 from infra.local.database import Database
 from infra.local.job_store import LocalJobStore
+from shared.advance import Step, advance, new_job
 from shared.errors import PipelineError
 from shared.events import JobCanceled, MediaReceived, StageProgressed, StagesClaimed
-from shared.jobs import Job, JobState, StageStatus, Step, advance, new_job
+from shared.jobs import Job, JobState, StageStatus
 from shared.media import ObjectInfo
 from shared.options import JobOptions
 from shared.ports import JobStore

@@ -6,9 +6,10 @@ from http import HTTPStatus
 import pytest
 
 from infra.contracts import README, with_tables
+from shared.advance import advance
 from shared.errors import CATALOGUE, ErrorInfo, ErrorSpec, PipelineError, _catalogue
 from shared.events import Fact, JobCanceled, JobExpired, MediaRejected
-from shared.jobs import Job, JobState, advance
+from shared.jobs import Job, JobState
 from shared.stages import STAGES
 from tests.facts import CLAIMED, RECEIVED, START, VALIDATED, completed, created, error, failed
 

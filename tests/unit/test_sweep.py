@@ -18,9 +18,10 @@ from infra.pipeline.sweep import sweep
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings
 from infra.wiring import Services
+from shared.advance import advance
 from shared.errors import PipelineError
 from shared.events import JobCanceled, StageProgressed
-from shared.jobs import Job, JobState, advance
+from shared.jobs import Job, JobState
 from shared.media import ObjectRef, Probe
 from shared.options import JobOptions
 from shared.ports import Call, CallState

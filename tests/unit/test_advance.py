@@ -8,6 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.advance import (
+    DEFERRAL_S,
+    FIRST_BACKOFF_S,
+    MAX_BACKOFF_S,
+    MAX_LOST_ATTEMPTS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_NOTICES,
+    MAX_TAKEOVERS,
+    advance,
+    due_stages,
+)
 from shared.errors import CATALOGUE, PipelineError
 from shared.events import (
     Fact,
@@ -20,20 +31,7 @@ from shared.events import (
     StageDispatched,
     StageFailed,
 )
-from shared.jobs import (
-    DEFERRAL_S,
-    FIRST_BACKOFF_S,
-    MAX_BACKOFF_S,
-    MAX_LOST_ATTEMPTS,
-    MAX_MESSAGE_CHARACTERS,
-    MAX_NOTICES,
-    MAX_TAKEOVERS,
-    Job,
-    JobState,
-    StageStatus,
-    advance,
-    due_stages,
-)
+from shared.jobs import Job, JobState, StageStatus
 from shared.options import JobOptions
 from shared.stages import STAGES
 from shared.transcript import NO_SPEECH, Notice

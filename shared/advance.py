@@ -1,0 +1,375 @@
+"""What an event does to a job: one pure function, in which what no longer applies changes nothing."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.errors import ErrorInfo, PipelineError
+from shared.events import (
+    Event,
+    Fact,
+    JobCanceled,
+    JobCompleted,
+    JobCreated,
+    JobExpired,
+    JobFailed,
+    MediaReceived,
+    MediaRejected,
+    MediaValidated,
+    StageCompleted,
+    StageDeferred,
+    StageDispatched,
+    StageFailed,
+    StageProgressed,
+    StagesClaimed,
+    envelope,
+)
+from shared.jobs import Job, JobState, StageState, StageStatus
+from shared.media import Media
+from shared.options import JobOptions
+from shared.stages import STAGES, Stage, upstream
+from shared.transcript import Notice
+
+# Attempts that vanished with their runner say nothing about the recording, so they do not use up the
+# stage's attempts; this bounds them all the same.
+MAX_LOST_ATTEMPTS = 20
+# A claim that expires so often is not bad luck: its stage kills whoever claims it.
+MAX_TAKEOVERS = 5
+FIRST_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 60.0
+# How long a stage waits when no runner could be reached to start it.
+DEFERRAL_S = 10.0
+# What reports say is anyone's text, and the document must stay far below what a store takes.
+MAX_MESSAGE_CHARACTERS = 1000
+MAX_NOTICES = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an event does: the job after it, and what is to be done because of it.
+
+    Attributes:
+        events: To be published, committed in one transaction with the job.
+        dispatch: Names of the stages that the caller now holds a lease on and must start.
+        cancel: Calls of the runner that are of no use any more.
+    """
+
+    job: Job
+    events: tuple[Event, ...] = ()
+    dispatch: tuple[str, ...] = ()
+    cancel: tuple[str, ...] = ()
+
+
+def new_job(
+    *, job_id: str, tenant_id: str, filename: str, options: JobOptions, upload_expires_at: datetime, now: datetime
+) -> Step:
+    """A job that waits for its upload, and the event that says so."""
+    job = Job(
+        job_id=job_id,
+        tenant_id=tenant_id,
+        filename=filename,
+        options=options,
+        created_at=now,
+        updated_at=now,
+        upload_expires_at=upload_expires_at,
+        stages={
+            name: StageState(state=StageStatus.PENDING if stage.applies(options) else StageStatus.SKIPPED)
+            for name, stage in STAGES.items()
+        },
+    )
+    return Step(job=job, events=_publish(job, (JobCreated(),), now))
+
+
+def advance(job: Job, fact: Fact, now: datetime) -> Step:
+    """What ``fact`` does to ``job``.
+
+    A fact that no longer applies (a duplicate, a late one, one of an earlier attempt, any after the end)
+    changes nothing: the step holds the very same job. So at-least-once delivery in any order is safe. The most
+    it asks for is to cancel a call that a runner accepted after its attempt had ended.
+
+    Raises:
+        PipelineError: ``internal`` for a fact that only this function itself makes.
+    """
+    if job.state.is_terminal:
+        return _unchanged(job, fact)
+    match fact:
+        case MediaReceived():
+            change = _received(job, fact, now)
+        case MediaValidated():
+            change = _validated(job, fact, now)
+        case MediaRejected():
+            change = _rejected(job, fact, now)
+        case StagesClaimed():
+            change = _claimed(job, fact, now)
+        case StageDispatched():
+            change = _dispatched(job, fact)
+        case StageDeferred():
+            change = _deferred(job, fact, now)
+        case StageProgressed():
+            change = _progressed(job, fact, now)
+        case StageCompleted():
+            change = _completed(job, fact, now)
+        case StageFailed():
+            change = _failed(job, fact, now)
+        case JobCanceled():
+            change = _Change(_end(job, JobState.CANCELED), (fact,), cancel=_calls(job))
+        case JobExpired():
+            if job.state is not JobState.AWAITING_UPLOAD:
+                return _unchanged(job, fact)
+            error = PipelineError("upload.expired").info
+            change = _Change(_end(job, JobState.EXPIRED, error), (fact,))
+        case _:
+            raise PipelineError("internal", f"{fact.type} does not drive a job")
+    if change is None:
+        return _unchanged(job, fact)
+    after = change.job.model_copy(
+        update={
+            "revision": job.revision + 1,
+            "updated_at": now,
+            "progress": max(job.progress, _progress(change.job)),
+        }
+    )
+    return Step(
+        job=after,
+        events=_publish(after, change.facts, now),
+        dispatch=change.dispatch,
+        cancel=change.cancel,
+    )
+
+
+def due_stages(job: Job, now: datetime) -> tuple[str, ...]:
+    """Stages that may start now: inputs there, no retry pending, and no one's live claim on them."""
+    if job.state is not JobState.RUNNING:
+        return ()
+    return tuple(name for name, stage in STAGES.items() if _is_due(job, stage, now))
+
+
+@dataclass(frozen=True)
+class _Change:
+    job: Job
+    facts: tuple[Fact, ...] = ()
+    dispatch: tuple[str, ...] = ()
+    cancel: tuple[str, ...] = ()
+
+
+def _received(job: Job, fact: MediaReceived, now: datetime) -> _Change | None:
+    if job.state is not JobState.AWAITING_UPLOAD:
+        return None
+    begun = StageState(state=StageStatus.RUNNING, attempt=1, started_at=now)
+    media = Media(object=fact.object, filename=job.filename)
+    return _Change(_with_stage(job, "validate", begun, state=JobState.VALIDATING, media=media))
+
+
+def _validated(job: Job, fact: MediaValidated, now: datetime) -> _Change | None:
+    if job.state is not JobState.VALIDATING:
+        return None
+    done = _finished(job.stages["validate"], StageStatus.COMPLETED, now)
+    return _Change(_with_stage(job, "validate", done, state=JobState.RUNNING, media=fact.media), (fact,))
+
+
+def _rejected(job: Job, fact: MediaRejected, now: datetime) -> _Change | None:
+    if job.state is not JobState.VALIDATING:
+        return None
+    failed = _finished(job.stages["validate"], StageStatus.FAILED, now, fact.error)
+    return _Change(_with_stage(job, "validate", failed, state=JobState.REJECTED, error=fact.error), (fact,))
+
+
+def _claimed(job: Job, fact: StagesClaimed, now: datetime) -> _Change | None:
+    due = due_stages(job, now)
+    if not due:
+        return None
+    for name in due:
+        if _is_hopeless(STAGES[name], job.stages[name], now):
+            # The other stages are claimed by whoever hears of this failure.
+            error = PipelineError("stage.crashed").info
+            return _failed(job, StageFailed(stage=name, attempt=job.stages[name].attempt, error=error), now)
+    lease_expires_at = now + timedelta(seconds=fact.lease_s)
+    claims = {name: _claim(job.stages[name], now, lease_expires_at) for name in due}
+    return _Change(job.model_copy(update={"stages": {**job.stages, **claims}}), dispatch=due)
+
+
+def _claim(stage: StageState, now: datetime, lease_expires_at: datetime) -> StageState:
+    if stage.state is not StageStatus.PENDING:
+        # An expired claim is taken over as the same attempt: its runner may never have heard of it, and if
+        # it did, both write the same artifact, which exists once.
+        return stage.model_copy(update={"takeovers": stage.takeovers + 1, "lease_expires_at": lease_expires_at})
+    return stage.model_copy(
+        update={
+            "state": StageStatus.DISPATCHED,
+            "attempt": stage.attempt + 1,
+            "started_at": now,
+            "not_before": None,
+            "lease_expires_at": lease_expires_at,
+        }
+    )
+
+
+def _is_hopeless(stage: Stage, state: StageState, now: datetime) -> bool:
+    """Whether an attempt is given up because every process that claims it dies.
+
+    A claim of a GPU stage only spans the handing over to a runner. One of a function stage spans its whole run, so
+    there an expired claim may just be a slow run, which has its full time.
+    """
+    if state.takeovers < MAX_TAKEOVERS:
+        return False
+    limit = timedelta(seconds=stage.timeout_s)
+    return stage.placement == "gpu" or state.started_at is None or state.started_at + limit <= now
+
+
+def _dispatched(job: Job, fact: StageDispatched) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None or stage.call_id is not None:
+        return None
+    # A report may have come before this: then the stage is running already and stays so.
+    return _Change(
+        _with_stage(job, fact.stage, stage.model_copy(update={"call_id": fact.call_id, "lease_expires_at": None}))
+    )
+
+
+def _deferred(job: Job, fact: StageDeferred, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None or stage.call_id is not None:
+        return None
+    pending = _waiting(stage, now + timedelta(seconds=DEFERRAL_S), _brief(fact.error))
+    return _Change(_with_stage(job, fact.stage, pending))
+
+
+def _progressed(job: Job, fact: StageProgressed, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None:
+        return None
+    text = job.partial_text if fact.partial_text is None else fact.partial_text
+    # Before its first report an attempt may have waited in a runner's queue: its time counts from here.
+    begins = stage.state is StageStatus.DISPATCHED
+    update = {
+        "state": StageStatus.RUNNING,
+        "started_at": now if begins else stage.started_at,
+        "progress": max(stage.progress, fact.progress),
+    }
+    after = _with_stage(job, fact.stage, stage.model_copy(update=update), partial_text=text)
+    return None if after == job else _Change(after)
+
+
+def _completed(job: Job, fact: StageCompleted, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None:
+        return None
+    done = _finished(stage, StageStatus.COMPLETED, now).model_copy(
+        update={"artifacts": fact.artifacts, "metrics": fact.metrics}
+    )
+    after = _with_stage(job, fact.stage, done, notices=_notices(job, fact))
+    if not all(state.state.is_done for state in after.stages.values()):
+        return _Change(after, (fact,))
+    ended = after.model_copy(update={"state": JobState.COMPLETED, "partial_text": ""})
+    return _Change(ended, (fact, JobCompleted(artifacts=ended.artifacts, notices=ended.notices)))
+
+
+def _failed(job: Job, fact: StageFailed, now: datetime) -> _Change | None:
+    stage = _current(job, fact.stage, fact.attempt)
+    if stage is None:
+        return None
+    error = _brief(fact.error)
+    lost = error.code == "stage.lost"
+    counted = stage.model_copy(update={"losses": stage.losses + 1} if lost else {"failures": stage.failures + 1})
+    may_try = counted.losses < MAX_LOST_ATTEMPTS if lost else counted.failures < STAGES[fact.stage].max_attempts
+    again = error.retryable and may_try
+    # Whether there will be another attempt is decided here, whatever the reporter thought.
+    failure = fact.model_copy(update={"error": error, "will_retry": again})
+    if again:
+        wait_s = 0.0 if lost else min(FIRST_BACKOFF_S * 2 ** (counted.failures - 1), MAX_BACKOFF_S)
+        pending = _waiting(counted, now + timedelta(seconds=wait_s), error)
+        return _Change(_with_stage(job, fact.stage, pending), (failure,))
+    after = _with_stage(job, fact.stage, _finished(counted, StageStatus.FAILED, now, error))
+    return _Change(_end(after, JobState.FAILED, error), (failure, JobFailed(error=error)), cancel=_calls(after))
+
+
+def _unchanged(job: Job, fact: Fact) -> Step:
+    """Nothing changes, but a call that was accepted after its attempt had ended must not run on."""
+    if not isinstance(fact, StageDispatched):
+        return Step(job=job)
+    stage = job.stages.get(fact.stage)
+    if stage is None or stage.attempt != fact.attempt:
+        return Step(job=job, cancel=(fact.call_id,))
+    # A call that ended by its own report needs no stopping, and its warm process would be stopped with it.
+    under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    return Step(job=job, cancel=(fact.call_id,) if under_way and stage.call_id != fact.call_id else ())
+
+
+def _brief(error: ErrorInfo) -> ErrorInfo:
+    return error.model_copy(update={"message": error.message[:MAX_MESSAGE_CHARACTERS]})
+
+
+def _waiting(stage: StageState, not_before: datetime, error: ErrorInfo) -> StageState:
+    """The stage between two attempts: what it has counted stays, what was of the last attempt goes."""
+    return StageState(
+        attempt=stage.attempt,
+        failures=stage.failures,
+        losses=stage.losses,
+        progress=stage.progress,
+        not_before=not_before,
+        error=error,
+    )
+
+
+def _notices(job: Job, fact: StageCompleted) -> tuple[Notice, ...]:
+    """The job's notices and the new ones: each once, and no more than a document can hold."""
+    new = (notice.model_copy(update={"message": notice.message[:MAX_MESSAGE_CHARACTERS]}) for notice in fact.notices)
+    return tuple(dict.fromkeys((*job.notices, *new)))[:MAX_NOTICES]
+
+
+def _is_due(job: Job, stage: Stage, now: datetime) -> bool:
+    state = job.stages[stage.name]
+    if not all(job.stages[before.name].state.is_done for before in upstream(stage, STAGES)):
+        return False
+    if state.state is StageStatus.PENDING:
+        return state.not_before is None or state.not_before <= now
+    # Running without a call id: the attempt reported before its dispatcher could note the call, and died.
+    under_way = state.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    claim_expired = state.lease_expires_at is not None and state.lease_expires_at <= now
+    return under_way and state.call_id is None and claim_expired
+
+
+def _current(job: Job, name: str, attempt: int) -> StageState | None:
+    """The stage, if this attempt is its latest and still under way. Validation has facts of its own."""
+    stage = job.stages.get(name) if job.state is JobState.RUNNING else None
+    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    return stage if stage and stage.state in under_way and stage.attempt == attempt else None
+
+
+def _with_stage(job: Job, name: str, stage: StageState, **update: object) -> Job:
+    return job.model_copy(update={"stages": {**job.stages, name: stage}, **update})
+
+
+def _finished(stage: StageState, state: StageStatus, now: datetime, error: ErrorInfo | None = None) -> StageState:
+    return stage.model_copy(
+        update={
+            "state": state,
+            "finished_at": now,
+            "lease_expires_at": None,
+            "progress": 1.0 if state is StageStatus.COMPLETED else stage.progress,
+            "error": error,
+        }
+    )
+
+
+def _end(job: Job, state: JobState, error: ErrorInfo | None = None) -> Job:
+    return job.model_copy(update={"state": state, "error": error, "partial_text": ""})
+
+
+def _calls(job: Job) -> tuple[str, ...]:
+    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    return tuple(stage.call_id for stage in job.stages.values() if stage.call_id and stage.state in under_way)
+
+
+def _progress(job: Job) -> float:
+    if job.state is JobState.COMPLETED:
+        return 1.0
+    applying = [(STAGES[name].weight, stage) for name, stage in job.stages.items() if stage.state != "skipped"]
+    return round(sum(w * stage.progress for w, stage in applying) / sum(w for w, _ in applying), 4)
+
+
+def _publish(job: Job, facts: tuple[Fact, ...], now: datetime) -> tuple[Event, ...]:
+    return tuple(
+        envelope(fact, tenant_id=job.tenant_id, job_id=job.job_id, revision=job.revision, now=now)
+        for fact in facts
+        if fact.published
+    )
