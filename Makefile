@@ -56,7 +56,7 @@ WITHOUT_TORCH := $(foreach name,torch triton setuptools nvidia-cublas nvidia-cud
 lock:  ## Resolve and pin all dependencies again (needs uv)
 	$(LOCK) $(WITHOUT_TORCH) --extra all --extra test --output-file infra/locks/test.txt
 	$(LOCK) $(WITHOUT_TORCH) --extra all --constraints infra/locks/test.txt --output-file infra/locks/all.txt
-	$(LOCK) --extra transcribe --constraints infra/locks/test.txt --output-file gpu_jobs/locks/transcribe.txt
+	$(LOCK) --extra transcribe --extra cuda --constraints infra/locks/test.txt --output-file gpu_jobs/locks/transcribe.txt
 	$(LOCK) --extra diarize --constraints infra/locks/test.txt --output-file gpu_jobs/locks/diarize.txt
 
 clean:  ## Remove the environment and results

@@ -1,6 +1,7 @@
 """The diarize stage: who speaks when in a recording."""
 
 import time
+from pathlib import Path
 from typing import IO, Any
 
 import modal
@@ -14,17 +15,12 @@ from shared.weights import DEFAULT_MODELS
 
 STAGE = STAGES["diarize"]
 MODELS_MOUNT = "/models"
+# Read when the image is built, by whoever deploys.
+LOCK = Path(__file__).parent / "locks" / f"{STAGE.name}.txt"
 
 image = (
     modal.Image.debian_slim(python_version="3.11")
-    .uv_pip_install(
-        "av==18.1.0",
-        "httpx==0.28.1",
-        "pyannote-audio==4.0.7",
-        "pydantic==2.14.3",
-        "tenacity==9.2.1",
-        "torch==2.13.0",
-    )
+    .uv_pip_install(requirements=[str(LOCK)], extra_options="--require-hashes --no-deps")
     .env({MODELS_DIR_VARIABLE: MODELS_MOUNT, "HF_HUB_OFFLINE": "1", "PYANNOTE_METRICS_ENABLED": "0"})
     .add_local_python_source("shared", "gpu_jobs")
 )

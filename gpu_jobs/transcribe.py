@@ -1,6 +1,7 @@
 """The transcribe stage: words, with times and probabilities, from a recording."""
 
 import time
+from pathlib import Path
 from typing import IO, Any
 
 import modal
@@ -14,19 +15,12 @@ from shared.weights import DEFAULT_MODELS
 
 STAGE = STAGES["transcribe"]
 MODELS_MOUNT = "/models"
+# Read when the image is built, by whoever deploys.
+LOCK = Path(__file__).parent / "locks" / f"{STAGE.name}.txt"
 
 image = (
     modal.Image.debian_slim(python_version="3.11")
-    .uv_pip_install(
-        "av==18.1.0",
-        "faster-whisper==1.2.1",
-        "httpx==0.28.1",
-        "pydantic==2.14.3",
-        "tenacity==9.2.1",
-        # The CUDA 12 libraries that ctranslate2 loads by name.
-        "nvidia-cublas-cu12==12.9.3.13",
-        "nvidia-cudnn-cu12==9.28.0.42",
-    )
+    .uv_pip_install(requirements=[str(LOCK)], extra_options="--require-hashes --no-deps")
     .env(
         {
             MODELS_DIR_VARIABLE: MODELS_MOUNT,
