@@ -66,7 +66,11 @@ class LocalCloud:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise PipelineError("service.unavailable", "Another Earwitness is running on this folder.") from error
-        self._socket = _listen(port)
+        try:
+            self._socket = _listen(port)
+        except PipelineError:
+            self._lock.release()
+            raise
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
         self.settings = settings.model_copy(update={"public_url": self.url})
         key = _key(folder / "key")
@@ -139,8 +143,12 @@ class LocalCloud:
         self._lock.release()
 
     def __enter__(self) -> Self:
-        """Start."""
-        self.start()
+        """Start; what was started is stopped again if that is interrupted."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -165,7 +173,8 @@ class _Scheduler:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(timeout=5.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
         self._client.close()
 
     def _run(self) -> None:

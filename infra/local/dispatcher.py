@@ -46,7 +46,8 @@ class Dispatcher:
         """Begin no further delivery; those under way go on."""
         self._stopping.set()
         self._queue.arrived.set()
-        self._thread.join(timeout=5.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
 
     def close(self) -> None:
         """Wait for deliveries under way: call this once the functions have answered or are gone.
