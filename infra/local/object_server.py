@@ -6,6 +6,7 @@ difference.
 """
 
 import asyncio
+import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from infra.local.signing import UrlSigner
 from shared.errors import PipelineError
 from shared.media import ObjectInfo, ObjectRef
 from shared.ports import Clock
+
+log = logging.getLogger(__name__)
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # Our code -> status and code as Cloud Storage answers them.
@@ -56,7 +59,7 @@ def object_server(store: LocalObjectStore, signer: UrlSigner, clock: Clock) -> S
             Route("/{bucket}/{name:path}", server.start_session, methods=["POST"]),
         ],
         middleware=[cors],
-        exception_handlers={PipelineError: _refuse},
+        exception_handlers={PipelineError: _refuse, OSError: _cannot_store},
     )
 
 
@@ -68,6 +71,13 @@ async def _refuse(_request: Request, error: Exception) -> Response:
     body = f"<?xml version='1.0' encoding='UTF-8'?>{detail}"
     # The body of the request may not have been read: the connection cannot be used again.
     return Response(body, status, {"connection": "close"}, media_type="application/xml")
+
+
+async def _cannot_store(request: Request, error: Exception) -> Response:
+    log.error(
+        "an object could not be stored: %s", error
+    )  # a full disk, most likely: the same request may succeed later
+    return await _refuse(request, PipelineError("service.unavailable", "The object could not be stored."))
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,10 @@ class _ObjectServer:
                 await _receive(request, file, max_bytes)
             content_type = request.headers.get("content-type", "")
             info = await asyncio.to_thread(self._store.commit, _ref(request), path, content_type=content_type)
-        except (PipelineError, ClientDisconnect):
+        except ClientDisconnect:
+            path.unlink(missing_ok=True)
+            return Response(status_code=499)  # nobody reads this
+        except (PipelineError, OSError):
             path.unlink(missing_ok=True)
             raise
         return Response(status_code=200, headers=_describe(info))
@@ -124,6 +137,7 @@ class _ObjectServer:
     async def resume(self, request: Request) -> Response:
         """Take more bytes of a resumable upload, say how many there are, or cancel it."""
         upload_id = request.path_params["upload_id"]
+        self._store.session(upload_id)  # so that no lock is made for what is no session
         # A client that lost its connection comes back while the old request may still be draining.
         async with self._session_locks[upload_id]:
             session = self._store.session(upload_id)

@@ -260,3 +260,26 @@ def test_a_browser_may_upload_from_any_page(cloud: LocalCloud) -> None:
     assert preflight.status_code == 200
     answer = send(signed, b"x", origin="https://app.example")
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_put_whose_connection_drops_leaves_nothing(cloud: LocalCloud, tmp_path: Path) -> None:
+    signed = upload(cloud)
+    parts = urlsplit(signed.url)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items())
+    head = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nhost: {parts.netloc}\r\n{fields}content-length: 1000000\r\n\r\n"
+    files = tmp_path / "cloud" / "objects"
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(head.encode() + b"x" * 300_000)
+        wait_for(lambda: len(list(files.iterdir())) == 1)
+    wait_for(lambda: list(files.iterdir()) == [])
+    assert send(signed, b"again").status_code == 200
+
+
+def test_a_disk_that_takes_no_more_is_told_as_unavailable(
+    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = upload(cloud)
+    with monkeypatch.context() as patched:
+        patched.setattr(cloud.objects, "new_file", lambda: tmp_path / "no such folder" / "file")
+        assert send(signed, b"x").status_code == 503
+    assert send(signed, b"x").status_code == 200
