@@ -14,7 +14,7 @@ from shared.jobs import Job, JobState
 from shared.media import Media, ObjectInfo, ObjectRef, check_duration, check_size, check_type
 from shared.options import JobOptions
 from shared.requests import SignedRequest
-from shared.weights import find_model
+from shared.weights import DEFAULT_MODELS, find_model
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,11 @@ def create_job(
 
     Raises:
         PipelineError: ``media.empty`` or ``media.too_large`` for a size that is known and not accepted;
-            ``model.unknown``; ``service.unavailable``.
+            ``model.unknown``; ``request.invalid`` for a language the model does not know; ``service.unavailable``.
     """
+    _check_model(options)
     if size_bytes is not None:
         check_size(size_bytes, services.settings.limits)
-    if options.model is not None:
-        find_model(options.model, "transcribe")
     now = services.clock.now()
     expires_s = services.settings.upload_expires_s
     # Ids sort by time, so that a list of jobs is in the order of their creation in every store.
@@ -69,6 +68,13 @@ def create_job(
     services.jobs.create(step)
     publish_committed(services, job_id)
     return NewJob(step.job, upload)
+
+
+def _check_model(options: JobOptions) -> None:
+    model = find_model(options.model or DEFAULT_MODELS["transcribe"], "transcribe")
+    if options.language and model.languages and options.language not in model.languages:
+        known = ", ".join(model.languages)
+        raise PipelineError("request.invalid", f"Model '{model.alias}' knows {known} only, not '{options.language}'.")
 
 
 def upload_name(tenant_id: str, job_id: str) -> str:
