@@ -201,7 +201,8 @@ def _print(outcomes: Sequence[Outcome], wishes: Wishes, took_s: float) -> None:
         elif not wishes.as_json:
             if len(outcomes) > 1:
                 stdout.rule(outcome.path.name, align="left")
-            stdout.print(outcome.text.strip() or "(no speech)", markup=False, soft_wrap=True)
+            # Wrapped at words for a person; left as it is for a program.
+            stdout.print(outcome.text.strip() or "(no speech)", markup=False, soft_wrap=not stdout.is_terminal)
     _summarise([outcome for outcome in outcomes if not outcome.error], took_s)
 
 
