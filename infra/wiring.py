@@ -1,4 +1,4 @@
-"""The only place that puts adapters together."""
+"""The services of this process: what adapters a function works with."""
 
 from dataclasses import dataclass
 
