@@ -84,7 +84,11 @@ def _run(models: "_Models", line: str) -> dict[str, Any]:
     except ValueError:
         log.error("a request could not be read")
         return {"ok": False, "error": PipelineError("request.invalid").info.model_dump()}
-    answer: dict[str, Any] = models.get(models.alias(request)).run.local(request.model_dump(mode="json"))
+    try:
+        answer: dict[str, Any] = models.get(models.alias(request)).run.local(request.model_dump(mode="json"))
+    except Exception:  # one request must not end a process that holds a warm model
+        log.exception("a request could not be run")
+        return {"ok": False, "error": PipelineError("internal").info.model_dump()}
     return answer
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,28 +58,44 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._lock = threading.Lock()
         # SQLite's own wait for the write lock sleeps in steps of up to 25 ms; threads of one process need not.
         self._writing = threading.Lock()
+        path.touch(mode=0o600)
         with self.write() as connection:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
 
-    def read(self) -> sqlite3.Connection:
-        """This thread's connection, outside of any transaction."""
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """Rows of a statement that only reads.
+
+        Raises:
+            PipelineError: ``service.unavailable`` when the database cannot be read.
+        """
+        try:
+            return self._connection().execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise PipelineError("service.unavailable", f"The local database cannot be read: {error}.") from error
+
+    def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            # Closed from another thread at the end, hence the waiver; used by this thread alone.
-            connection = sqlite3.connect(
-                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            with self._lock:
-                self._connections.append(connection)
+            connection = self._connect()
             self._local.connection = connection
+            with self._lock:
+                # Servers come and go through threads: what a dead one used is closed here.
+                for thread in [thread for thread in self._connections if not thread.is_alive()]:
+                    self._connections.pop(thread).close()
+                self._connections[threading.current_thread()] = connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Closed from another thread at the end, hence the waiver; used by one thread alone.
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
         return connection
 
     @contextmanager
@@ -89,9 +105,10 @@ class Database:
         Raises:
             PipelineError: ``service.unavailable`` when the lock or the disk is not to be had.
         """
-        connection = self.read()
         with self._writing:
+            connection: sqlite3.Connection | None = None
             try:
+                connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -99,15 +116,15 @@ class Database:
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
-                if connection.in_transaction:
+            except sqlite3.Error as error:
+                if connection is not None and connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise PipelineError("service.unavailable", f"The local database did not answer: {error}.") from error
 
     def close(self) -> None:
         """Close every thread's connection."""
         with self._lock:
-            for connection in self._connections:
+            for connection in self._connections.values():
                 connection.close()
             self._connections.clear()
         self._local = threading.local()

@@ -130,16 +130,16 @@ class EventQueue:
 
     def next_due_s(self) -> float | None:
         """Seconds until some message is due, or ``None`` when there is none."""
-        row = self._database.read().execute("SELECT min(due_at) AS due_at FROM messages").fetchone()
+        (row,) = self._database.query("SELECT min(due_at) AS due_at FROM messages")
         return None if row["due_at"] is None else max(0.0, row["due_at"] - self._now())
 
     def depth(self) -> int:
         """Messages that are not yet accepted."""
-        return int(self._database.read().execute("SELECT count(*) FROM messages").fetchone()[0])
+        return int(self._database.query("SELECT count(*) FROM messages")[0][0])
 
     def dead_letters(self) -> Sequence[DeadLetter]:
         """Messages that were given up, oldest first."""
-        rows = self._database.read().execute("SELECT * FROM dead_letters ORDER BY sequence")
+        rows = self._database.query("SELECT * FROM dead_letters ORDER BY sequence")
         return [
             DeadLetter(
                 row["sequence"], row["subscription"], json.loads(row["headers"]), row["attempts"], row["last_error"]

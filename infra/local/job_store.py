@@ -10,6 +10,8 @@ from shared.errors import PipelineError
 from shared.events import Event
 from shared.jobs import Job, JobState
 
+_SELECT = "SELECT document FROM jobs WHERE job_id = ?"
+
 
 class LocalJobStore:
     """Implements :class:`shared.ports.JobStore`. The write lock of SQLite serialises changes, so none conflicts."""
@@ -32,12 +34,12 @@ class LocalJobStore:
 
     def get(self, job_id: str) -> Job:
         """The job as last committed."""
-        return _read(self._database.read(), job_id)
+        return _parse(self._database.query(_SELECT, (job_id,)), job_id)
 
     def update(self, job_id: str, change: Callable[[Job], Step]) -> Step:
         """Apply a change under the write lock."""
         with self._database.write() as connection:
-            before = _read(connection, job_id)
+            before = _parse(connection.execute(_SELECT, (job_id,)).fetchall(), job_id)
             step = change(before)
             if step.job is not before:
                 connection.execute(
@@ -51,7 +53,7 @@ class LocalJobStore:
         """Jobs by id."""
         wanted = list(states) or list(JobState)
         marks = ", ".join("?" * len(wanted))
-        rows = self._database.read().execute(
+        rows = self._database.query(
             f"SELECT document FROM jobs WHERE state IN ({marks}) AND job_id < ? ORDER BY job_id DESC LIMIT ?",  # noqa: S608 (question marks only)
             (*wanted, after or "\U0010ffff", limit),
         )
@@ -59,7 +61,7 @@ class LocalJobStore:
 
     def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
         """Events of the outbox."""
-        rows = self._database.read().execute(
+        rows = self._database.query(
             "SELECT event FROM outbox WHERE published_at IS NULL AND (?1 IS NULL OR job_id = ?1) "
             "ORDER BY sequence LIMIT ?2",
             (job_id, limit),
@@ -76,15 +78,14 @@ class LocalJobStore:
 
     def history(self, job_id: str) -> Sequence[Event]:
         """Every event a job has caused, published or not, in order: published rows stay as its history."""
-        rows = self._database.read().execute("SELECT event FROM outbox WHERE job_id = ? ORDER BY sequence", (job_id,))
+        rows = self._database.query("SELECT event FROM outbox WHERE job_id = ? ORDER BY sequence", (job_id,))
         return [Event.from_json(row["event"]) for row in rows]
 
 
-def _read(connection: sqlite3.Connection, job_id: str) -> Job:
-    row = connection.execute("SELECT document FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
-    if row is None:
+def _parse(rows: Sequence[sqlite3.Row], job_id: str) -> Job:
+    if not rows:
         raise PipelineError("job.not_found", f"There is no job '{job_id}'.", job_id=job_id)
-    return Job.from_json(row["document"])
+    return Job.from_json(rows[0]["document"])
 
 
 def _add_to_outbox(connection: sqlite3.Connection, events: Sequence[Event]) -> None:

@@ -7,6 +7,7 @@ difference.
 
 import asyncio
 import logging
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from infra.local.object_store import LocalObjectStore, UploadSession
-from infra.local.signing import UrlSigner
+from infra.local.signing import Signed, UrlSigner
 from shared.errors import PipelineError
 from shared.media import ObjectInfo, ObjectRef
 from shared.ports import Clock
 
 log = logging.getLogger(__name__)
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
+# A body that brings nothing for so long is given up; what arrived of a resumable upload is kept.
+_IDLE_S = 60.0
 # Our code -> status and code as Cloud Storage answers them.
 _ANSWERS = {
     "request.unauthorized": (403, "AccessDenied"),
@@ -82,10 +85,16 @@ async def _cannot_store(request: Request, error: Exception) -> Response:
 
 @dataclass(frozen=True)
 class _ContentRange:
-    """``start`` is ``None`` for a status query, ``total`` while the client does not know it."""
+    """What a request brings: bytes from ``start`` to before ``stop``, of ``total``.
+
+    ``start`` is ``None`` for a status query, ``stop`` where the body's end tells it, ``total`` while the client does
+    not know it.
+    """
 
     start: int | None
+    stop: int | None
     total: int | None
+    is_whole: bool = False
 
 
 class _ObjectServer:
@@ -93,6 +102,8 @@ class _ObjectServer:
         self._store = store
         self._signer = signer
         self._clock = clock
+        # Requests that wait for bytes, by session: a newer request for the session ends them.
+        self._waiting: dict[str, asyncio.Timeout] = {}
         self._session_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def download(self, request: Request) -> Response:
@@ -109,11 +120,12 @@ class _ObjectServer:
         _check_length(request, max_bytes)
         path = self._store.new_file()
         try:
-            with path.open("xb") as file:
-                await _receive(request, file, max_bytes)
+            async with asyncio.timeout(_IDLE_S) as waiting:
+                with path.open("xb") as file:
+                    await _receive(request, file, max_bytes, waiting=waiting)
             content_type = request.headers.get("content-type", "")
             info = await asyncio.to_thread(self._store.commit, _ref(request), path, content_type=content_type)
-        except ClientDisconnect:
+        except (ClientDisconnect, TimeoutError):  # before OSError, which a TimeoutError is too
             path.unlink(missing_ok=True)
             return Response(status_code=499)  # nobody reads this
         except (PipelineError, OSError):
@@ -124,12 +136,13 @@ class _ObjectServer:
     async def start_session(self, request: Request) -> Response:
         """Open a resumable upload; its address is in ``Location``."""
         signed = self._check(request, "POST")
-        if "x-goog-resumable" not in signed or request.headers["x-goog-resumable"] != "start":
+        if "x-goog-resumable" not in signed.headers or request.headers["x-goog-resumable"] != "start":
             raise PipelineError("object.invalid", "Only resumable uploads are started by POST.")
         session = self._store.open_session(
             _ref(request),
             content_type=request.headers.get("content-type", ""),
             max_bytes=_max_bytes(request, signed),
+            expires_at=signed.expires_at,
         )
         location = str(request.url.replace(path=f"{request.scope.get('root_path', '')}/_session/", query=""))
         return Response(status_code=201, headers={"location": location + quote(session.upload_id)})
@@ -138,11 +151,13 @@ class _ObjectServer:
         """Take more bytes of a resumable upload, say how many there are, or cancel it."""
         upload_id = request.path_params["upload_id"]
         self._store.session(upload_id)  # so that no lock is made for what is no session
-        # A client that lost its connection comes back while the old request may still be draining.
+        # A client that lost its connection comes back while the old request still waits for bytes: that one yields.
+        if (waiting := self._waiting.get(upload_id)) is not None:
+            waiting.reschedule(asyncio.get_running_loop().time())
         async with self._session_locks[upload_id]:
             session = self._store.session(upload_id)
             if request.method == "DELETE":
-                self._store.cancel_session(session)
+                self._forget(session)
                 return Response(status_code=499)
             if session.generation is not None:
                 info = self._store.stat(session.ref)
@@ -158,22 +173,45 @@ class _ObjectServer:
             if content_range.start > have:
                 raise PipelineError("object.invalid", f"The next byte is {have}, not {content_range.start}.")
             try:
-                with session.path.open("ab") as file:
-                    await _receive(request, file, session.max_bytes - have, skip=have - content_range.start)
-            except ClientDisconnect:
+                await self._take(request, session, content_range, have)
+            except (ClientDisconnect, TimeoutError):
                 return Response(status_code=499)  # nobody reads this; what arrived is kept
             have = session.path.stat().st_size
-        if content_range.total is None or have < content_range.total:
+        if not content_range.is_whole and (content_range.total is None or have < content_range.total):
             return Response(status_code=308, headers={"range": f"bytes=0-{have - 1}"} if have else {})
-        if have > content_range.total:
-            raise PipelineError("object.invalid", "More bytes arrived than were announced.")
-        info = await asyncio.to_thread(
-            self._store.commit, session.ref, session.path, content_type=session.content_type, session=session
-        )
+        try:
+            info = await asyncio.to_thread(
+                self._store.commit, session.ref, session.path, content_type=session.content_type, session=session
+            )
+        except PipelineError as error:
+            if error.code == "object.exists":
+                self._forget(session)
+            raise
         self._session_locks.pop(session.upload_id, None)
         return Response(status_code=200, headers=_describe(info))
 
-    def _check(self, request: Request, method: str) -> list[str]:
+    async def _take(self, request: Request, session: UploadSession, content_range: _ContentRange, have: int) -> None:
+        """Append what the body brings beyond what is there; of a body that brings too much, keep nothing."""
+        room = session.max_bytes - have
+        if content_range.stop is not None:
+            room = min(room, max(0, content_range.stop - have))
+        try:
+            async with asyncio.timeout(_IDLE_S) as waiting:
+                self._waiting[session.upload_id] = waiting
+                with session.path.open("ab") as file:
+                    skip = have - (content_range.start or 0)
+                    await _receive(request, file, room, skip=skip, waiting=waiting)
+        except PipelineError:
+            os.truncate(session.path, have)
+            raise
+        finally:
+            self._waiting.pop(session.upload_id, None)
+
+    def _forget(self, session: UploadSession) -> None:
+        self._store.cancel_session(session)
+        self._session_locks.pop(session.upload_id, None)
+
+    def _check(self, request: Request, method: str) -> Signed:
         path = request.scope["raw_path"].decode("ascii").split("?")[0]
         query = request.scope["query_string"].decode("latin-1")
         return self._signer.check(method, path, query, request.headers, self._clock.now())
@@ -183,10 +221,10 @@ def _ref(request: Request) -> ObjectRef:
     return ObjectRef(bucket=request.path_params["bucket"], name=request.path_params["name"])
 
 
-def _max_bytes(request: Request, signed: list[str]) -> int:
+def _max_bytes(request: Request, signed: Signed) -> int:
     """The upper bound of the signed size range, and the signed promise that nothing is overwritten."""
     required = {"x-goog-content-length-range", "x-goog-if-generation-match"}
-    if not required.issubset(signed) or request.headers["x-goog-if-generation-match"] != "0":
+    if not required.issubset(signed.headers) or request.headers["x-goog-if-generation-match"] != "0":
         raise PipelineError("request.unauthorized", f"An upload must be signed with {' and '.join(sorted(required))}.")
     return int(request.headers["x-goog-content-length-range"].split(",")[1])
 
@@ -199,27 +237,34 @@ def _check_length(request: Request, max_bytes: int) -> None:
 def _content_range(request: Request) -> _ContentRange:
     header = request.headers.get("content-range")
     if header is None:
-        length = request.headers.get("content-length")
-        return _ContentRange(0, int(length) if length is not None else None)
+        return _ContentRange(0, None, None, is_whole=True)
     match = _CONTENT_RANGE.fullmatch(header)
     if match is None:
         raise PipelineError("object.invalid", "The Content-Range header is malformed.")
-    start, _, total = match.groups()
-    return _ContentRange(
-        None if start is None else int(start),
-        None if total == "*" else int(total),
-    )
+    start, end, total = (None if part in (None, "*") else int(part) for part in match.groups())
+    if start is not None and end is not None and (end < start or (total is not None and end >= total)):
+        raise PipelineError("object.invalid", "The Content-Range header contradicts itself.")
+    return _ContentRange(start, None if end is None else end + 1, total)
 
 
-async def _receive(request: Request, file: BinaryIO, max_bytes: int, *, skip: int = 0) -> None:
-    """Append the body to a file, without the first ``skip`` bytes, which are there already."""
+async def _receive(
+    request: Request, file: BinaryIO, max_bytes: int, *, skip: int = 0, waiting: asyncio.Timeout | None = None
+) -> None:
+    """Append the body to a file, without the first ``skip`` bytes, which are there already.
+
+    Raises:
+        PipelineError: ``object.too_large``.
+    """
     room = max_bytes
+    loop = asyncio.get_running_loop()
     async for piece in request.stream():
+        if waiting is not None:
+            waiting.reschedule(loop.time() + _IDLE_S)
         fresh = piece[skip:]
         skip = max(0, skip - len(piece))
         room -= len(fresh)
         if room < 0:
-            raise PipelineError("object.too_large")
+            raise PipelineError("object.too_large", "More bytes arrived than were announced or allowed.")
         file.write(fresh)
 
 

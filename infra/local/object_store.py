@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from shared.media import ObjectInfo, ObjectRef
 from shared.ports import Clock
 from shared.requests import SignedRequest
 
-_SESSION_DAYS_S = 7 * 24 * 3600.0
+_SELECT = "SELECT * FROM objects WHERE bucket = ? AND name = ?"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class LocalObjectStore:
         self._clock = clock
         self._queue = queue
         self._notified = notified
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
 
     def sign_upload(
         self, ref: ObjectRef, *, content_type: str, max_bytes: int, expires_s: float, resumable: bool = False
@@ -161,19 +162,19 @@ class LocalObjectStore:
         self._queue.arrived.set()
         return info
 
-    def open_session(self, ref: ObjectRef, *, content_type: str, max_bytes: int) -> UploadSession:
-        """Begin a resumable upload.
+    def open_session(self, ref: ObjectRef, *, content_type: str, max_bytes: int, expires_at: datetime) -> UploadSession:
+        """Begin a resumable upload, which is good as long as the URL that opened it.
 
         Raises:
             PipelineError: ``object.exists``.
         """
         upload_id = secrets.token_urlsafe(32)
         with self._database.write() as connection:
-            if _find(connection, ref) is not None:
+            if connection.execute(_SELECT, (ref.bucket, ref.name)).fetchone() is not None:
                 raise PipelineError("object.exists")
             connection.execute(
                 "INSERT INTO upload_sessions VALUES (?, ?, ?, ?, ?, ?, NULL)",
-                (upload_id, ref.bucket, ref.name, content_type, max_bytes, time.time() + _SESSION_DAYS_S),
+                (upload_id, ref.bucket, ref.name, content_type, max_bytes, expires_at.timestamp()),
             )
         session = self.session(upload_id)
         session.path.touch()
@@ -185,13 +186,12 @@ class LocalObjectStore:
         Raises:
             PipelineError: ``object.not_found`` for one that is unknown, canceled or expired.
         """
-        row = (
-            self._database.read()
-            .execute("SELECT * FROM upload_sessions WHERE upload_id = ? AND expires_at > ?", (upload_id, time.time()))
-            .fetchone()
+        rows = self._database.query(
+            "SELECT * FROM upload_sessions WHERE upload_id = ? AND expires_at > ?", (upload_id, time.time())
         )
-        if row is None:
+        if not rows:
             raise PipelineError("object.not_found", "There is no such upload session.")
+        row = rows[0]
         ref = ObjectRef(bucket=row["bucket"], name=row["name"])
         path = self._folder / _session_file(upload_id)
         return UploadSession(upload_id, ref, row["content_type"], row["max_bytes"], path, row["generation"])
@@ -207,13 +207,11 @@ class LocalObjectStore:
 
     def remove_orphans(self) -> int:
         """Delete files that a crash left without an object or session: only while nothing else runs here."""
-        connection = self._database.read()
-        with self._database.write() as write:
-            write.execute("DELETE FROM upload_sessions WHERE expires_at <= ?", (time.time(),))
-        known = {row["file"] for row in connection.execute("SELECT file FROM objects")}
-        known |= {
-            _session_file(row["upload_id"]) for row in connection.execute("SELECT upload_id FROM upload_sessions")
-        }
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM upload_sessions WHERE expires_at <= ?", (time.time(),))
+        sessions = self._database.query("SELECT upload_id FROM upload_sessions")
+        known = {row["file"] for row in self._database.query("SELECT file FROM objects")}
+        known |= {_session_file(row["upload_id"]) for row in sessions}
         orphans = [path for path in self._folder.iterdir() if path.name not in known]
         for path in orphans:
             path.unlink()
@@ -221,17 +219,17 @@ class LocalObjectStore:
 
     def names(self, bucket: str) -> Sequence[str]:
         """Names of all objects of a bucket, sorted."""
-        rows = self._database.read().execute("SELECT name FROM objects WHERE bucket = ? ORDER BY name", (bucket,))
+        rows = self._database.query("SELECT name FROM objects WHERE bucket = ? ORDER BY name", (bucket,))
         return [row["name"] for row in rows]
 
     def _url(self, ref: ObjectRef) -> str:
         return f"{self._base_url}/{quote(ref.bucket, safe='')}/{quote(ref.name, safe='/~')}"
 
     def _row(self, ref: ObjectRef) -> sqlite3.Row:
-        row = _find(self._database.read(), ref)
-        if row is None or (ref.generation is not None and ref.generation != row["generation"]):
+        rows = self._database.query(_SELECT, (ref.bucket, ref.name))
+        if not rows or (ref.generation is not None and ref.generation != rows[0]["generation"]):
             raise PipelineError("object.not_found", name=ref.name)
-        return row
+        return rows[0]
 
     def _insert(self, connection: sqlite3.Connection, info: ObjectInfo, file: str) -> None:
         try:
@@ -245,13 +243,6 @@ class LocalObjectStore:
 
 def _session_file(upload_id: str) -> str:
     return f"session-{hashlib.sha256(upload_id.encode()).hexdigest()}"
-
-
-def _find(connection: sqlite3.Connection, ref: ObjectRef) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = connection.execute(
-        "SELECT * FROM objects WHERE bucket = ? AND name = ?", (ref.bucket, ref.name)
-    ).fetchone()
-    return row
 
 
 def _info(row: sqlite3.Row) -> ObjectInfo:

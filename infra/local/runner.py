@@ -1,6 +1,5 @@
 """GPU stages on this machine: one warm worker process a stage, fed one attempt at a time."""
 
-import json
 import logging
 import os
 import queue
@@ -8,12 +7,12 @@ import secrets
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 from infra.child import Child, ChildDied, ChildTimeout
 from shared.errors import ErrorInfo, PipelineError
+from shared.model import Value
 from shared.ports import Call, CallState
 from shared.requests import StageRequest
 from shared.stages import STAGES
@@ -81,6 +80,13 @@ class LocalRunner:
         return self._workers[call_id.split("/")[2]]
 
 
+class _Answer(Value):
+    """What a worker says of one request."""
+
+    ok: bool
+    error: ErrorInfo | None = None
+
+
 class _StageWorker:
     """A queue of attempts, a thread that feeds them to the process, and what became of each."""
 
@@ -93,7 +99,7 @@ class _StageWorker:
         )
         self._requests: queue.Queue[tuple[str, StageRequest] | None] = queue.Queue()
         self._lock = threading.Lock()
-        self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._calls: dict[str, Call] = {}
         self._current: str | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"runner-{stage}", daemon=True)
@@ -145,8 +151,13 @@ class _StageWorker:
                 self._current = None
                 if self._calls[call_id].state is CallState.RUNNING:
                     self._calls[call_id] = call
-                while len(self._calls) > _FINISHED_KEPT:
-                    self._calls.popitem(last=False)
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Keep a bounded number of calls that are over; those that wait or run are never forgotten."""
+        finished = [call_id for call_id, call in self._calls.items() if call.state is not CallState.RUNNING]
+        for call_id in finished[: max(0, len(finished) - _FINISHED_KEPT)]:
+            del self._calls[call_id]
 
     def _call(self, request: StageRequest) -> Call:
         remaining_s = request.deadline.timestamp() - time.time()
@@ -154,21 +165,20 @@ class _StageWorker:
             return Call(CallState.LOST)
         timeout_s = min(STAGES[self._stage].timeout_s, remaining_s)
         try:
-            answer = json.loads(self._child.call(request.to_json(), timeout_s=timeout_s))
+            answer = _Answer.from_json(self._child.call(request.to_json(), timeout_s=timeout_s))
         except ChildTimeout:
             return Call(CallState.FAILED, PipelineError("stage.timeout").info)
         except (ChildDied, OSError, RuntimeError, ValueError) as error:
             if not self._closing:
                 log.warning("the %s worker failed: %s", self._stage, error)
             return Call(CallState.FAILED, PipelineError("stage.crashed").info)
-        if answer.get("ok"):
+        if answer.ok:
             return Call(CallState.SUCCEEDED)
         # The worker has reported this failure; it is repeated here in case the report got lost.
-        failure = ErrorInfo.from_data(answer["error"]) if answer.get("error") else PipelineError("internal").info
-        return Call(CallState.FAILED, failure)
+        return Call(CallState.FAILED, answer.error or PipelineError("internal").info)
 
 
 def _environment(models_dir: Path) -> dict[str, str]:
-    """This process' own, but loopback is never reached through a proxy."""
-    direct = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
-    return {**os.environ, "EARWITNESS_MODELS_DIR": str(models_dir), "NO_PROXY": direct, "no_proxy": direct}
+    """This process' own, without proxies: a worker here talks to loopback alone."""
+    direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return {**direct, "EARWITNESS_MODELS_DIR": str(models_dir)}

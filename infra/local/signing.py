@@ -7,6 +7,7 @@ documentation. The payload is not signed, as in all signed URLs there.
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -15,6 +16,14 @@ from shared.errors import PipelineError
 _ALGORITHM = "GOOG4-HMAC-SHA256"
 _SCOPE = "auto/storage/goog4_request"
 _TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What a signature covers."""
+
+    headers: frozenset[str]
+    expires_at: datetime
 
 
 class UrlSigner:
@@ -41,8 +50,8 @@ class UrlSigner:
         query["X-Goog-Signature"] = self._signature(method, parts.path, query, signed)
         return f"{parts.scheme}://{parts.netloc}{parts.path}?{_encode(query)}"
 
-    def check(self, method: str, path: str, query_string: str, headers: Mapping[str, str], now: datetime) -> list[str]:
-        """Refuse a request that was not signed just so, or too long ago; return the names of the signed headers.
+    def check(self, method: str, path: str, query_string: str, headers: Mapping[str, str], now: datetime) -> Signed:
+        """Refuse a request that was not signed just so, or too long ago.
 
         Args:
             method: Of the request.
@@ -67,7 +76,7 @@ class UrlSigner:
             raise PipelineError("request.unauthorized", "The signature does not match this request.")
         if now >= expires_at:
             raise PipelineError("request.unauthorized", "The signed URL has expired.")
-        return names
+        return Signed(frozenset(names), expires_at)
 
     def _signature(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
         canonical_headers = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(headers))
