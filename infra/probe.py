@@ -90,12 +90,13 @@ class ContentProber:
         return Probe.from_data(answer["probe"])
 
     def _ask(self, request: str) -> str:
-        """Ask; once more after a crash, which may have been someone else's: memory is shared by a machine."""
+        """Ask; once more after a crash or a timeout, which may be the machine's fault and not the file's."""
         for is_last in (False, True):
             try:
                 return self._child.call(request, timeout_s=self._timeout_s)
             except ChildTimeout as error:
-                raise _blame(error, TOO_SLOW) from None
+                if is_last:
+                    raise _blame(error, TOO_SLOW) from None
             except ChildDied as error:
                 if is_last:
                     raise _blame(error, DAMAGED) from None

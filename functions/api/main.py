@@ -36,7 +36,10 @@ class CreateJob(BaseModel):
     filename: str = Field(default="", max_length=255, description="Shown back; never used as a path.")
     content_type: ContentType = Field(default="application/octet-stream", description="Of the upload.")
     size_bytes: int | None = Field(
-        default=None, ge=0, description="Of the upload, if known: one that is too large or empty is refused at once."
+        default=None,
+        ge=0,
+        le=2**63 - 1,
+        description="Of the upload, if known: one that is too large or empty is refused at once.",
     )
     upload: Literal["put", "resumable"] = Field(
         default="put",

@@ -13,9 +13,6 @@ from infra.wiring import services
 from shared.errors import PipelineError
 from shared.requests import REPORT
 
-# A report is a few hundred bytes; artifacts go elsewhere.
-MAX_BODY_BYTES = 1_000_000
-
 
 @functions_framework.aio.http
 async def on_report(request: Request) -> JSONResponse:
@@ -25,8 +22,6 @@ async def on_report(request: Request) -> JSONResponse:
     try:
         if scheme.lower() != "bearer":
             raise PipelineError("request.unauthorized")
-        if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
-            raise PipelineError("request.invalid", "This report is too large.")
         report: Any = REPORT.validate_json(await request.body(), extra="ignore")
         wanted = await run_in_threadpool(receive_report, services(), job_id, report, token)
     except ValidationError:

@@ -42,7 +42,8 @@ class ApiClient:
         """
         with path.open("rb") as file:
             size_bytes = path.stat().st_size
-            body = {"filename": path.name, "size_bytes": size_bytes, "options": options.model_dump(mode="json")}
+            name = path.name.encode("utf-8", "replace").decode()  # not every file name is text
+            body = {"filename": name, "size_bytes": size_bytes, "options": options.model_dump(mode="json")}
             created = self._json("POST", "/v1/jobs", json=body)
             upload = created["upload"]
             headers = {**upload["headers"], "content-length": str(size_bytes)}

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from pydantic import ValidationError
@@ -25,6 +26,11 @@ from infra.local.runner import LocalRunner
 from infra.settings import Settings
 from shared.errors import ErrorInfo, PipelineError
 from shared.options import JobOptions
+
+if TYPE_CHECKING:
+    from infra.local.cloud import LocalCloud
+
+log = logging.getLogger(__name__)
 
 _UPLOADS_AT_ONCE = 4
 
@@ -71,6 +77,9 @@ def transcribe_files(paths: Sequence[Path], wishes: Wishes) -> int:
     """Transcribe files; return the exit status: 0, or 1 when any failed, or 130 after Ctrl-C."""
     began = time.monotonic()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    # A closed terminal or a kill must not leave copies of recordings behind any more than Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="earwitness-"))
     try:
         have_models(needed_models(wishes.options))
@@ -99,7 +108,7 @@ def _run(paths: Sequence[Path], wishes: Wishes, folder: Path) -> list[Outcome]:
             outcomes = [Outcome(path, stem) for path, stem in zip(paths, _stems(paths), strict=True)]
             pool = ThreadPoolExecutor(_UPLOADS_AT_ONCE if len(paths) > 1 else 1)
             try:
-                list(pool.map(lambda outcome: _transcribe(outcome, wishes, cloud.url, progress), outcomes))
+                list(pool.map(lambda outcome: _transcribe(outcome, wishes, cloud, progress), outcomes))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
             return outcomes
@@ -107,14 +116,16 @@ def _run(paths: Sequence[Path], wishes: Wishes, folder: Path) -> list[Outcome]:
         runner.close()
 
 
-def _transcribe(outcome: Outcome, wishes: Wishes, url: str, progress: Progress) -> None:
+def _transcribe(outcome: Outcome, wishes: Wishes, cloud: "LocalCloud", progress: Progress) -> None:
     try:
-        with ApiClient(url) as client:
+        with ApiClient(cloud.url) as client:
             created = client.upload(outcome.path, wishes.options)
             lines: dict[str, TaskID] = {}
             for job in client.follow(created["job_id"]):
-                _show(outcome.path.name, job, progress, lines)
+                _show(_printable(outcome.path), job, progress, lines)
                 outcome.job = job
+            if (media := cloud.jobs.get(created["job_id"]).media) is not None:
+                cloud.objects.delete(media.object)  # a long list of files needs the space of a few
             if outcome.job["state"] == "completed":
                 _collect(outcome, wishes, client)
             else:
@@ -124,6 +135,9 @@ def _transcribe(outcome: Outcome, wishes: Wishes, url: str, progress: Progress) 
         outcome.error = error.info
     except OSError as error:
         outcome.error = PipelineError("request.invalid", f"{error.strerror or 'It cannot be read'}.").info
+    except Exception:  # a defect with one file must not cost the results of the others
+        log.exception("%r failed", str(outcome.path))
+        outcome.error = PipelineError("internal", "This should not happen; the log above says more.").info
 
 
 def _collect(outcome: Outcome, wishes: Wishes, client: ApiClient) -> None:
@@ -138,20 +152,36 @@ def _collect(outcome: Outcome, wishes: Wishes, client: ApiClient) -> None:
             outcome.files.append(_write(path, client.transcript(job_id, name)))
 
 
+def _printable(path: Path, *, whole: bool = False) -> str:
+    """A name as text: file systems hold names that are not."""
+    return (str(path) if whole else path.name).encode("utf-8", "replace").decode()
+
+
 def _write(path: Path, content: str) -> Path:
     """Write a file whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(content, encoding="utf-8")
-    return draft.replace(path)
+    try:
+        draft.write_text(content, encoding="utf-8")
+        return draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:
-    """A stem for each file; a repeated one gets a number, so that no result overwrites another."""
-    seen: dict[str, int] = {}
+    """A stem for each file; one that is taken gets a number, so that no result overwrites another.
+
+    Compared without case, as some file systems do. A file's own stem goes to it before a numbered one can take it.
+    """
+    own = {path.stem.casefold() for path in paths}
+    taken: set[str] = set()
     stems = []
     for path in paths:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        stems.append(path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
+        stem, number = path.stem, 1
+        while stem.casefold() in taken or (number > 1 and stem.casefold() in own):
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
     return stems
 
 
@@ -187,9 +217,9 @@ def _print(outcomes: Sequence[Outcome], wishes: Wishes, took_s: float) -> None:
     if wishes.as_json:
         results = [
             {
-                "file": str(outcome.path),
+                "file": _printable(outcome.path, whole=True),
                 "error": outcome.error.model_dump() if outcome.error else None,
-                "files": [str(path) for path in outcome.files],
+                "files": [_printable(path, whole=True) for path in outcome.files],
                 "job": outcome.job or None,
             }
             for outcome in outcomes
@@ -197,10 +227,10 @@ def _print(outcomes: Sequence[Outcome], wishes: Wishes, took_s: float) -> None:
         sys.stdout.write(json.dumps(results, ensure_ascii=False, indent=2) + "\n")
     for outcome in outcomes:
         if outcome.error:
-            print_error(outcome.error, outcome.path.name)
+            print_error(outcome.error, _printable(outcome.path))
         elif not wishes.as_json:
             if len(outcomes) > 1:
-                stdout.rule(outcome.path.name, align="left")
+                stdout.rule(_printable(outcome.path), align="left")
             # Wrapped at words for a person; left as it is for a program.
             stdout.print(outcome.text.strip() or "(no speech)", markup=False, soft_wrap=not stdout.is_terminal)
     _summarise([outcome for outcome in outcomes if not outcome.error], took_s)
@@ -212,6 +242,6 @@ def _summarise(done: Sequence[Outcome], took_s: float) -> None:
         stderr.print(f"\n{audio_s:.1f} s of audio in {took_s:.1f} s.")
     for outcome in done:
         for notice in outcome.job["notices"]:
-            stderr.print(f"{outcome.path.name}: {notice['message']}")
+            stderr.print(f"{_printable(outcome.path)}: {notice['message']}", markup=False)
         for path in outcome.files:
-            stderr.print(f"  {path}", soft_wrap=True)
+            stderr.print(f"  {_printable(path, whole=True)}", soft_wrap=True, markup=False)

@@ -1,11 +1,16 @@
 """The embedded cloud: one process tree on 127.0.0.1, all state in one folder."""
 
+import asyncio
 import importlib.util
 import logging
+import os
 import secrets
 import socket
 import sys
 import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,10 +20,11 @@ import httpx
 import uvicorn
 from filelock import FileLock, Timeout
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra import wiring
 from infra.clock import SystemClock
@@ -41,6 +47,9 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 SWEEP_INTERVAL_S = 1.0
 _SWITCH_INTERVAL_S = 0.0005
+_FUNCTION_THREADS = 32
+_KEY_BYTES = 32
+_MAX_BODY_BYTES = 1_000_000
 # Functions that anyone may call; each checks its caller itself. The others take only the cloud's own calls.
 _PUBLIC_FUNCTIONS = ("on_report",)
 _PRIVATE_FUNCTIONS = ("on_upload", "orchestrate", "sweep")
@@ -60,7 +69,11 @@ class LocalCloud:
 
     def __init__(self, settings: Settings, *, port: int = 0, runner: LocalRunner | None = None) -> None:
         folder = settings.data_dir
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            reason = error.strerror or "it cannot be made"
+            raise PipelineError("service.unavailable", f"The state folder cannot be used: {reason}.") from error
         self._lock = FileLock(folder / "lock")
         try:
             self._lock.acquire(timeout=0)
@@ -108,7 +121,7 @@ class LocalCloud:
                 log_level="warning",
                 access_log=False,
                 timeout_graceful_shutdown=2,
-                lifespan="off",
+                lifespan="on",
             )
         )
         self._serving = threading.Thread(target=self._serve, name="http", daemon=True)
@@ -186,6 +199,26 @@ class _Scheduler:
             self._stopping.wait(SWEEP_INTERVAL_S)
 
 
+class _BodyLimit:
+    """Refuses a body that goes on for too long, announced or not. Recordings go to the object server, not here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > _MAX_BODY_BYTES:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, limited, send)
+
+
 class _OwnCallsOnly:
     """Lets only the cloud's own deliveries through, as IAM does for functions that are not public."""
 
@@ -208,12 +241,21 @@ def _app(objects: ASGIApp, token: str) -> Starlette:
     return Starlette(
         routes=[
             Mount("/storage", objects),
-            *(Mount(f"/functions/{name}", _function(name)) for name in _PUBLIC_FUNCTIONS),
+            *(Mount(f"/functions/{name}", _BodyLimit(_function(name))) for name in _PUBLIC_FUNCTIONS),
             *(Mount(f"/functions/{name}", _OwnCallsOnly(_function(name), token)) for name in _PRIVATE_FUNCTIONS),
-            Mount("/", _function("api")),
+            Mount("/", _BodyLimit(_function("api"))),
         ],
         middleware=[trusted],
+        lifespan=_lifespan,
     )
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette) -> AsyncIterator[None]:
+    """Threads enough for every function under way: asyncio's own few would have quick ones wait for slow ones."""
+    with ThreadPoolExecutor(_FUNCTION_THREADS, thread_name_prefix="function") as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        yield
 
 
 def _function(name: str) -> ASGIApp:
@@ -244,9 +286,12 @@ def _listen(port: int) -> socket.socket:
 
 def _key(path: Path) -> bytes:
     """The secret of this local cloud, made at its first start."""
-    if not path.exists():
+    if not path.exists() or path.stat().st_size != _KEY_BYTES:
         draft = path.with_suffix(".new")
         draft.touch(mode=0o600)
-        draft.write_bytes(secrets.token_bytes(32))
+        with draft.open("wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
     return path.read_bytes()

@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,6 +14,8 @@ from shared.errors import PipelineError
 log = logging.getLogger(__name__)
 
 _MAX_WAIT_S = 1.0
+# Uploads are looked at one after the other: more deliveries of them would only take places from quick ones.
+SLOW_SUBSCRIPTIONS = {"on_upload": 2}
 
 
 class Dispatcher:
@@ -35,6 +39,8 @@ class Dispatcher:
         )
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="delivery")
         self._free = threading.Semaphore(concurrency)
+        self._counting = threading.Lock()
+        self._under_way: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -63,22 +69,25 @@ class Dispatcher:
             try:
                 delivered = self._deliver_due()
                 wait_s = self._queue.next_due_s()
-            except PipelineError as error:
-                log.warning("the queue is not readable now: %s", error)
+            except Exception:  # whatever it was, deliveries must go on
+                log.exception("the queue is not readable now")
                 delivered, wait_s = 0, None
             if not delivered:
                 self._queue.arrived.wait(_MAX_WAIT_S if wait_s is None else min(max(wait_s, 0.01), _MAX_WAIT_S))
 
     def _deliver_due(self) -> int:
         self._free.acquire()
+        messages: Sequence[Message] = ()
         try:
-            messages = self._queue.lease(1)
-        except PipelineError:
-            self._free.release()
-            raise
-        if not messages:
-            self._free.release()
+            with self._counting:
+                full = [name for name, limit in SLOW_SUBSCRIPTIONS.items() if self._under_way[name] >= limit]
+            messages = self._queue.lease(1, without=full)
+        finally:
+            if not messages:
+                self._free.release()
         for message in messages:
+            with self._counting:
+                self._under_way[message.subscription] += 1
             self._pool.submit(self._deliver, message)
         return len(messages)
 
@@ -93,7 +102,10 @@ class Dispatcher:
         except PipelineError as failure:
             log.warning("a delivery is left to its lease: %s", failure)
         finally:
+            with self._counting:
+                self._under_way[message.subscription] -= 1
             self._free.release()
+            self._queue.arrived.set()  # one that waited for a place of its subscription may go
 
     def _post(self, message: Message) -> str | None:
         try:

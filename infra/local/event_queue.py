@@ -76,20 +76,24 @@ class EventQueue:
                         enqueue(connection, subscription, event.jobid, headers, body)
         self.arrived.set()
 
-    def lease(self, limit: int) -> Sequence[Message]:
-        """Take due messages; each must be acknowledged or rejected, or it is delivered again after ``LEASE_S``."""
+    def lease(self, limit: int, *, without: Sequence[str] = ()) -> Sequence[Message]:
+        """Take due messages, of all subscriptions but some.
+
+        Each must be acknowledged or rejected, or it is delivered again after ``LEASE_S``.
+        """
         now = self._now()
         with self._database.write() as connection:
             rows = connection.execute(
                 """
                 UPDATE messages SET due_at = :until, attempts = attempts + 1 WHERE sequence IN (
-                    SELECT m.sequence FROM messages m WHERE m.due_at <= :now AND NOT EXISTS (
+                    SELECT m.sequence FROM messages m WHERE m.due_at <= :now
+                    AND m.subscription NOT IN (SELECT value FROM json_each(:without)) AND NOT EXISTS (
                         SELECT 1 FROM messages e WHERE e.subscription = m.subscription
                         AND e.ordering_key = m.ordering_key AND e.sequence < m.sequence
                     ) ORDER BY m.sequence LIMIT :limit
                 ) RETURNING sequence, subscription, headers, body, attempts
                 """,
-                {"now": now, "until": now + LEASE_S, "limit": limit},
+                {"now": now, "until": now + LEASE_S, "limit": limit, "without": json.dumps(list(without))},
             ).fetchall()
         return [
             Message(row["sequence"], row["subscription"], json.loads(row["headers"]), row["body"], row["attempts"])

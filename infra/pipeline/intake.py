@@ -51,7 +51,7 @@ def create_job(
     # Ids sort by time, so that a list of jobs is in the order of their creation in every store.
     job_id = f"job_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
     upload = services.objects.sign_upload(
-        ObjectRef(bucket=services.settings.uploads_bucket, name=upload_name(tenant_id, job_id)),
+        upload_ref(services, tenant_id, job_id),
         content_type=content_type,
         max_bytes=services.settings.max_size_bytes,
         expires_s=expires_s,
@@ -77,9 +77,9 @@ def _check_model(options: JobOptions) -> None:
         raise PipelineError("request.invalid", f"Model '{model.alias}' knows {known} only, not '{options.language}'.")
 
 
-def upload_name(tenant_id: str, job_id: str) -> str:
+def upload_ref(services: Services, tenant_id: str, job_id: str) -> ObjectRef:
     """Where a job's recording goes. The caller's file name stays out of it: it is anyone's text."""
-    return f"{tenant_id}/{job_id}/media"
+    return ObjectRef(bucket=services.settings.uploads_bucket, name=f"{tenant_id}/{job_id}/media")
 
 
 def receive_upload(services: Services, uploaded: ObjectInfo) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from infra.pipeline.dispatch import apply_fact, dispatch_due
-from infra.pipeline.intake import receive_upload
+from infra.pipeline.intake import receive_upload, upload_ref
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
 from shared.advance import due_stages
@@ -53,8 +53,7 @@ def sweep(services: Services, *, page_size: int = 100) -> Swept:
 def _mend(services: Services, job: Job, swept: Swept) -> None:
     now = services.clock.now()
     if job.state is JobState.AWAITING_UPLOAD and job.upload_expires_at <= now:
-        apply_fact(services, job.job_id, JobExpired())
-        swept.expired += 1
+        _end_waiting(services, job, now, swept)
     if job.state is JobState.VALIDATING and job.media and job.updated_at + _VALIDATION_LIMIT <= now:
         # Its finalize event is gone, or will be late: look at the upload from here.
         receive_upload(services, job.media.object)
@@ -68,6 +67,24 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
     if due := due_stages(job, now):
         dispatch_due(services, job.job_id)
         swept.dispatched += len(due)
+
+
+def _end_waiting(services: Services, job: Job, now: datetime, swept: Swept) -> None:
+    """Take up an upload whose finalize event is late or lost; without one, give the job up.
+
+    An upload that began while its URL was good may still be under way, hence the grace.
+    """
+    try:
+        uploaded = services.objects.stat(upload_ref(services, job.tenant_id, job.job_id))
+    except PipelineError as error:
+        if error.code != "object.not_found":
+            raise
+        if job.upload_expires_at + timedelta(seconds=services.settings.upload_grace_s) <= now:
+            apply_fact(services, job.job_id, JobExpired())
+            swept.expired += 1
+    else:
+        receive_upload(services, uploaded)
+        swept.revalidated += 1
 
 
 def _verdict(services: Services, name: str, stage: StageState, now: datetime) -> Fact | None:

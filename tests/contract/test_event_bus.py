@@ -79,6 +79,13 @@ def test_events_of_one_job_come_one_after_the_other_and_of_others_meanwhile(queu
     assert [read(message).id for message in queue.lease(10)] == ["a/2/job.created"]
 
 
+def test_a_subscription_can_be_left_out_for_a_while(tmp_path: Path) -> None:
+    queue = EventQueue(Database(tmp_path / "state.sqlite"), {"slow": (), "quick": ()})
+    queue.publish([event("a", 1), event("b", 1)])
+    assert {message.subscription for message in queue.lease(10, without=["slow"])} == {"quick"}
+    assert {message.subscription for message in queue.lease(10)} == {"slow"}
+
+
 def test_a_rejected_event_comes_again_later_and_before_its_successors(queue: EventQueue, clock: Clock) -> None:
     queue.publish([event("a", 1), event("a", 2)])
     (message,) = queue.lease(10)

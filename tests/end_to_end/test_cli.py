@@ -123,7 +123,23 @@ def test_an_unknown_model_is_refused_with_those_there_are(tmp_path: Path) -> Non
     assert "tiny.en" in run.stderr
 
 
-def test_ctrl_c_stops_at_once_and_leaves_nothing(models: Path, tmp_path: Path) -> None:
+def test_results_never_overwrite_each_other() -> None:
+    from infra.cli.transcribe import _stems
+
+    assert _stems([Path("a.wav"), Path("x/a.mp3"), Path("a-2.wav"), Path("A.ogg")]) == ["a", "a-3", "a-2", "A-4"]
+
+
+def test_a_name_that_is_no_text_is_a_name_too(models: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/\xff [bold].wav"
+    Path(os.fsdecode(odd)).write_bytes(encode("wav", tone(1.0)))
+    run = earwitness("transcribe", os.fsdecode(odd), tmp_path / "absent.wav", "--no-diarize")
+    assert run.returncode == 1
+    assert "? [bold].wav: No speech was found" in run.stderr
+    assert "absent.wav: No such file" in run.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_at_once_and_leaves_nothing(models: Path, tmp_path: Path, number: signal.Signals) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     out = tmp_path / "out"
     # A shell that runs the tests in the background has them ignore Ctrl-C, and their children with them.
@@ -135,7 +151,7 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(models: Path, tmp_path: Path) -
         env=environment,
     )
     wait_for(lambda: any(tmp_path.glob("earwitness-*/cloud/state.sqlite")))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in stderr

@@ -119,7 +119,7 @@ def test_progress_shows_and_never_falls(phone: Phone, tmp_path: Path) -> None:
 
 
 def test_an_upload_that_never_comes_expires(tmp_path: Path) -> None:
-    with standin_cloud(tmp_path, upload_expires_s=0.1) as cloud:
+    with standin_cloud(tmp_path, upload_expires_s=0.1, upload_grace_s=0.1) as cloud:
         phone = Phone(cloud.url)
         job = phone.wait(phone.create()["job"]["job_id"])
         assert (job["state"], job["error"]["code"]) == ("expired", "upload.expired")

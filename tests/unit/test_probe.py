@@ -163,7 +163,7 @@ def test_a_file_that_hangs_its_reader_is_refused_in_time(tmp_path, trick):
         prober.probe_at(str(good))
         begin = time.monotonic()
         assert refused(prober, tmp_path / trick).code == "media.corrupt"
-        assert time.monotonic() - begin < 6
+        assert time.monotonic() - begin < 9  # two tries of 3 s
         assert prober.probe_at(str(good)).duration_s == pytest.approx(1.5)
     finally:
         prober.close()
