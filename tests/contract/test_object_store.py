@@ -283,3 +283,42 @@ def test_a_disk_that_takes_no_more_is_told_as_unavailable(
         patched.setattr(cloud.objects, "new_file", lambda: tmp_path / "no such folder" / "file")
         assert send(signed, b"x").status_code == 503
     assert send(signed, b"x").status_code == 200
+
+
+def test_a_body_of_unknown_length_is_the_whole_object(cloud: LocalCloud) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield from (b"all ", b"of it")
+
+    assert httpx.put(start(cloud), content=pieces()).status_code == 200
+    assert cloud.objects.read(REF) == b"all of it"
+
+
+@pytest.mark.parametrize(
+    "content_range", ["bytes 0-9/100", "bytes 9-0/100", "bytes 0-100/100", "bytes */" + "9" * 5000]
+)
+def test_a_range_that_does_not_hold_is_refused_and_the_session_goes_on(cloud: LocalCloud, content_range: str) -> None:
+    session = start(cloud)
+    assert put(session, b"x" * 50, content_range).status_code == 400
+    assert received(session, 100) == 0
+    assert put(session, b"y" * 100, "bytes 0-99/100").status_code == 200
+    assert cloud.objects.read(REF) == b"y" * 100
+
+
+def test_a_stalled_connection_gives_way_to_the_client_that_came_back(cloud: LocalCloud) -> None:
+    session, content = start(cloud), b"z" * 200_000
+    parts = urlsplit(session)
+    head = f"PUT {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-length: {len(content)}\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port)) as stalled:
+        stalled.sendall(head.encode() + content[:100_000])
+        have = wait_for(lambda: received(session, len(content)))
+        assert 0 < have <= 100_000
+        answer = put(session, content[have:], f"bytes {have}-{len(content) - 1}/{len(content)}")
+    assert answer.status_code == 200
+    assert cloud.objects.read(REF) == content
+
+
+def test_the_session_that_came_second_leaves_no_file(cloud: LocalCloud, tmp_path: Path) -> None:
+    first, second = start(cloud), start(cloud)
+    httpx.put(second, content=b"second")
+    assert httpx.put(first, content=b"first").status_code == 412
+    assert len(list((tmp_path / "cloud" / "objects").iterdir())) == 1
