@@ -31,6 +31,7 @@ MAX_CLUSTERED = 6000
 # Progress: share of the whole by the end of each step.
 _DECODED, _SEGMENTED = 0.03, 0.2
 _RELEASE_EVERY = 64
+_MIN_SPOKEN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,10 @@ class _Progress:
 
 
 def _named_by_appearance(spans: list[tuple[float, float, Any]]) -> tuple[Turn, ...]:
-    names: dict[Any, str] = {}
-    turns: list[Turn] = []
-    for start_s, end_s, label in spans:
-        speaker = names.setdefault(label, f"SPEAKER_{len(names):02d}")
-        turns.append(Turn(speaker=speaker, start_s=round(start_s, 3), end_s=round(end_s, 3)))
-    return tuple(turns)
+    """Name who speaks first ``SPEAKER_00``. A blip in which no word could be said makes nobody first."""
+    spoken = [label for start_s, end_s, label in spans if end_s - start_s >= _MIN_SPOKEN_S]
+    order = dict.fromkeys((*spoken, *(label for _, _, label in spans)))
+    names = {label: f"SPEAKER_{number:02d}" for number, label in enumerate(order)}
+    return tuple(
+        Turn(speaker=names[label], start_s=round(start_s, 3), end_s=round(end_s, 3)) for start_s, end_s, label in spans
+    )

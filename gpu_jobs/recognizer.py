@@ -84,7 +84,10 @@ class Recognizer:
                 local_files_only=True,
             )
         except (RuntimeError, ValueError) as error:
-            raise PipelineError("model.unavailable", f"Model '{alias}' could not be loaded.") from error
+            raise PipelineError(
+                "model.unavailable",
+                f"Model '{alias}' could not be loaded; 'earwitness models pull {alias}' mends a damaged one.",
+            ) from error
 
     def recognize(
         self,

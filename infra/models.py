@@ -45,7 +45,11 @@ def pull(alias: str, models_dir: Path, on_progress: OnProgress | None = None) ->
     """
     model = find_model(alias)
     place = models_dir / alias
-    models_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{models_dir}: {error.strerror}"
+        raise PipelineError("model.unavailable", f"The models folder cannot be used: {reason}.") from error
     with FileLock(models_dir / f".{alias}.lock"):
         if is_present(alias, models_dir):
             return place
@@ -68,6 +72,21 @@ def is_present(alias: str, models_dir: Path) -> bool:
         PipelineError: ``model.unknown``.
     """
     return all((models_dir / alias / file.name).is_file() for file in find_model(alias).files)
+
+
+def discard_if_corrupt(alias: str, models_dir: Path) -> None:
+    """Remove a model that is here but damaged, so that it is fetched again.
+
+    Raises:
+        PipelineError: ``model.unknown``.
+    """
+    if is_present(alias, models_dir):
+        try:
+            verify(alias, models_dir)
+        except PipelineError as error:
+            if error.code != "model.corrupt":
+                raise
+            shutil.rmtree(models_dir / alias)
 
 
 def verify(alias: str, models_dir: Path) -> None:
@@ -117,7 +136,8 @@ def _check(file: WeightFile, path: Path, alias: str) -> None:
     if digest != file.sha256:
         raise PipelineError(
             "model.corrupt",
-            f"File '{file.name}' of model '{alias}' does not have its listed checksum and was refused.",
+            f"File '{file.name}' of model '{alias}' does not have its listed checksum and was refused. "
+            f"'earwitness models pull {alias}' fetches the model again.",
             file=file.name,
             expected=file.sha256,
             actual=digest,

@@ -1,12 +1,13 @@
 """All settings, read from ``EARWITNESS_*`` environment variables in one place."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.errors import PipelineError
 from shared.media import MediaLimits
 
 
@@ -47,3 +48,17 @@ class Settings(BaseSettings):
     def limits(self) -> MediaLimits:
         """The limits as the domain takes them."""
         return MediaLimits(max_size_bytes=self.max_size_bytes, max_duration_s=self.max_duration_s)
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the environment, and what is given here.
+
+    Raises:
+        PipelineError: ``request.invalid``, with the variable's name.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"EARWITNESS_{'_'.join(str(part) for part in first['loc'])}".upper()
+        raise PipelineError("request.invalid", f"{name}: {first['msg']}.") from error

@@ -56,6 +56,7 @@ CATALOGUE = _catalogue(
     ErrorSpec("job.exists", 409, False, "A job with this id is there already."),
     ErrorSpec("job.conflict", 409, True, "The job was changed by someone else too often at once."),
     ErrorSpec("job.not_ready", 409, True, "The job has not come far enough for this request."),
+    ErrorSpec("job.no_transcript", 409, False, "The job ended without a transcript."),
     ErrorSpec("object.not_found", 404, False, "No such object."),
     ErrorSpec("object.exists", 412, False, "The object exists already and is never overwritten."),
     ErrorSpec("object.too_large", 413, False, "The upload is larger than its signed limit."),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import functions_framework.aio
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from infra.exports import FORMATS, render
@@ -84,6 +84,12 @@ class CreatedJob(BaseModel):
 
     job: JobView
     upload: SignedRequest
+
+
+@app.get("/", include_in_schema=False)
+def home() -> RedirectResponse:
+    """A person who opens the address wants the reference."""
+    return RedirectResponse("docs")
 
 
 @app.post("/v1/jobs", status_code=201)

@@ -9,7 +9,8 @@ from rich.console import Console
 from shared.errors import ErrorInfo, PipelineError
 
 stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False)
+# Off a terminal nothing is narrow: a program that reads a table wants it whole.
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
 
 
 def print_error(error: ErrorInfo | PipelineError, subject: str = "") -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from infra.cli.console import errors_as_exit, stdout
 from infra.local.database import Database
 from infra.local.job_store import LocalJobStore
-from infra.settings import Settings
+from infra.settings import load_settings
 from shared.errors import PipelineError
 
 
@@ -57,12 +57,12 @@ def show_job(job_id: str, data: Path | None, *, as_json: bool) -> int:
     for event in store.history(job_id):
         stdout.print(f"{event.time.astimezone():%H:%M:%S.%f}  {event.type}  {event.data.get('stage', '')}")
     for artifact in job.artifacts:
-        stdout.print(f"{artifact.kind}: {artifact.object.uri} ({artifact.object.size_bytes} bytes)")
+        stdout.print(f"{artifact.kind}: {artifact.object.uri} ({artifact.object.size_bytes} bytes)", soft_wrap=True)
     return 0
 
 
 def _store(data: Path | None) -> LocalJobStore:
-    path = (data or Settings().data_dir) / "state.sqlite"
+    path = (data or load_settings().data_dir) / "state.sqlite"
     if not path.exists():
         raise PipelineError("job.not_found", f"There is no local cloud in {path.parent}; 'earwitness up' makes one.")
     return LocalJobStore(Database(path))

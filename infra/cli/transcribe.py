@@ -23,7 +23,7 @@ from infra.cli.console import print_error, stderr, stdout
 from infra.cli.weights import have_models, needed_models
 from infra.exports import FORMATS
 from infra.local.runner import LocalRunner
-from infra.settings import Settings
+from infra.settings import load_settings
 from shared.errors import ErrorInfo, PipelineError
 from shared.options import JobOptions
 
@@ -51,6 +51,8 @@ class Wishes:
         Raises:
             typer.BadParameter: An option is out of range or unknown.
         """
+        if not formats:
+            raise typer.BadParameter("name at least one format")
         if unknown := [name for name in formats if name not in FORMATS]:
             raise typer.BadParameter(f"no format '{unknown[0]}'; there are {', '.join(FORMATS)}")
         try:
@@ -82,13 +84,16 @@ def transcribe_files(paths: Sequence[Path], wishes: Wishes) -> int:
         signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="earwitness-"))
     try:
+        if wishes.output is not None:
+            _check_folder(wishes.output)
         have_models(needed_models(wishes.options))
         outcomes = _run(paths, wishes, folder)
     except PipelineError as error:
         print_error(error)
         return 1
     except KeyboardInterrupt:
-        stderr.print("Stopped; nothing was left behind.")
+        kept = f" What was finished is in {wishes.output}." if wishes.output is not None else ""
+        stderr.print(f"Stopped.{kept}", markup=False)
         return 130
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -96,8 +101,22 @@ def transcribe_files(paths: Sequence[Path], wishes: Wishes) -> int:
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
+def _check_folder(output: Path) -> None:
+    """Make the output folder and write to it, before hours of work whose result could not be kept.
+
+    Raises:
+        PipelineError: ``request.invalid``.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise PipelineError("request.invalid", f"Nothing can be written to {output}: {error.strerror}.") from error
+
+
 def _run(paths: Sequence[Path], wishes: Wishes, folder: Path) -> list[Outcome]:
-    settings = Settings().model_copy(update={"data_dir": folder / "cloud"})
+    settings = load_settings().model_copy(update={"data_dir": folder / "cloud"})
     # The workers load code and models in their own processes while this one loads its web server.
     runner = LocalRunner(settings.models_dir, folder / "logs")
     try:
@@ -146,7 +165,6 @@ def _collect(outcome: Outcome, wishes: Wishes, client: ApiClient) -> None:
     if wishes.as_json:
         outcome.job["transcript"] = json.loads(client.transcript(job_id, "json"))
     if wishes.output is not None:
-        wishes.output.mkdir(parents=True, exist_ok=True)
         for name in wishes.formats:
             path = wishes.output / f"{outcome.stem}.{FORMATS[name].extension}"
             outcome.files.append(_write(path, client.transcript(job_id, name)))

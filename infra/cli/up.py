@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infra.cli.console import errors_as_exit, stderr, stdout
 from infra.cli.weights import have_models, needed_models
-from infra.settings import Settings
+from infra.settings import load_settings
 from shared.options import JobOptions
 
 _GUIDE = """\
@@ -20,7 +20,7 @@ Try, with any recording:
        -H 'x-goog-content-length-range: 0,{max_bytes}' -H 'x-goog-if-generation-match: 0' \\
        "$(python3 -c 'import json; print(json.load(open("job.json"))["upload"]["url"])')"
   JOB=$(python3 -c 'import json; print(json.load(open("job.json"))["job"]["job_id"])')
-  curl -s {url}/v1/jobs/$JOB
+  until curl -s {url}/v1/jobs/$JOB | grep -E '"state":"(completed|failed|rejected)","revision"'; do sleep 1; done
   curl -s "{url}/v1/jobs/$JOB/transcript?format=txt"
 
 API reference: {url}/docs"""
@@ -34,7 +34,7 @@ def serve(port: int, data: Path | None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    settings = Settings() if data is None else Settings(data_dir=data.resolve())
+    settings = load_settings() if data is None else load_settings(data_dir=data.resolve())
     with errors_as_exit():
         have_models(needed_models(JobOptions()))
         from infra.local.cloud import LocalCloud

@@ -7,15 +7,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from infra.cli.console import errors_as_exit, stderr, stdout
-from infra.models import is_present, pull, verify
-from infra.settings import Settings
+from infra.models import discard_if_corrupt, is_present, pull, verify
+from infra.settings import load_settings
 from shared.options import JobOptions
 from shared.weights import DEFAULT_MODELS, MODELS, find_model
 
 
 def list_models() -> int:
     """Print the models file."""
-    models_dir = Settings().models_dir
+    models_dir = load_settings().models_dir
     table = Table("model", "stage", "languages", "licence", "revision", "here", box=None, pad_edge=False)
     for model in MODELS.values():
         default = " (default)" if model.alias in DEFAULT_MODELS.values() else ""
@@ -33,14 +33,18 @@ def list_models() -> int:
 
 def pull_models(aliases: Sequence[str]) -> int:
     """Fetch models; the defaults where none is named."""
+    wanted = aliases or list(DEFAULT_MODELS.values())
     with errors_as_exit():
-        have_models(aliases or list(DEFAULT_MODELS.values()))
+        for alias in wanted:
+            discard_if_corrupt(alias, load_settings().models_dir)
+        have_models(wanted)
+        stdout.print(f"Here and verified: {', '.join(wanted)}")
     return 0
 
 
 def verify_models(aliases: Sequence[str]) -> int:
     """Check models; all that are here where none is named."""
-    models_dir = Settings().models_dir
+    models_dir = load_settings().models_dir
     with errors_as_exit():
         for alias in aliases or [alias for alias in MODELS if is_present(alias, models_dir)]:
             verify(alias, models_dir)
@@ -64,7 +68,7 @@ def have_models(aliases: Sequence[str]) -> None:
     Raises:
         PipelineError: ``model.*``.
     """
-    models_dir = Settings().models_dir
+    models_dir = load_settings().models_dir
     missing = [alias for alias in aliases if not is_present(alias, models_dir)]
     if not missing:
         return

@@ -72,8 +72,9 @@ async def _refuse(_request: Request, error: Exception) -> Response:
     status, code = _ANSWERS.get(error.code, (error.http_status, error.code))
     detail = f"<Error><Code>{code}</Code><Message>{escape(error.message)}</Message></Error>"
     body = f"<?xml version='1.0' encoding='UTF-8'?>{detail}"
-    # The body of the request may not have been read: the connection cannot be used again.
-    return Response(body, status, {"connection": "close"}, media_type="application/xml")
+    # The connection stays open and what is left of the body is thrown away: a client that is closed on while it
+    # sends sees a broken pipe and never the answer.
+    return Response(body, status, media_type="application/xml")
 
 
 async def _cannot_store(request: Request, error: Exception) -> Response:

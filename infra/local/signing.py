@@ -66,12 +66,14 @@ class UrlSigner:
         query = dict(parse_qsl(query_string, keep_blank_values=True))
         given = query.pop("X-Goog-Signature", "")
         names = query.get("X-Goog-SignedHeaders", "").split(";")
+        if missing := [name for name in names if name and name not in headers]:
+            raise PipelineError("request.unauthorized", f"The signed header {missing[0]} was not sent.")
         try:
             signed = {name: headers[name] for name in names}
             signed_at = datetime.strptime(query["X-Goog-Date"], _TIME).replace(tzinfo=UTC)
             expires_at = signed_at + timedelta(seconds=int(query["X-Goog-Expires"]))
         except (KeyError, ValueError, OverflowError) as error:
-            raise PipelineError("request.unauthorized", "The URL's signature or a signed header is missing.") from error
+            raise PipelineError("request.unauthorized", "The URL carries no signature, or a broken one.") from error
         if not hmac.compare_digest(given.encode(), self._signature(method, path, query, signed).encode()):
             raise PipelineError("request.unauthorized", "The signature does not match this request.")
         if now >= expires_at:

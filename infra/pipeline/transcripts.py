@@ -22,9 +22,13 @@ def read_transcript(services: Services, job_id: str) -> FoundTranscript:
     """The transcript of a completed job.
 
     Raises:
-        PipelineError: ``job.not_found``, or ``job.not_ready`` in every state but completed.
+        PipelineError: ``job.not_found``, ``job.not_ready`` while it may still come,
+            ``job.no_transcript`` once it cannot.
     """
     job = services.jobs.get(job_id)
+    if job.state.is_terminal and job.state is not JobState.COMPLETED:
+        reason = f": {job.error.message}" if job.error else "."
+        raise PipelineError("job.no_transcript", f"The job was {job.state}{reason}", state=job.state)
     if job.state is not JobState.COMPLETED:
         raise PipelineError("job.not_ready", f"The job is {job.state}; it has no transcript.", state=job.state)
     artifact = next(artifact for artifact in job.artifacts if artifact.kind is Kind.TRANSCRIPT)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from itertools import permutations
@@ -30,7 +31,7 @@ FIFTEEN_FORMS = (
 def test_two_speakers_are_told_apart_and_files_written(models: Path, tmp_path: Path) -> None:
     run = earwitness("transcribe", sample_path(), "--output", tmp_path / "out", "--format", "srt,vtt,json,txt")
     assert run.returncode == 0, run.stderr
-    assert "SPEAKER_00: " in run.stdout and "SPEAKER_01: " in run.stdout
+    assert "SPEAKER_00: " in run.stdout.splitlines()[0] and "SPEAKER_01: " in run.stdout
     assert "s of audio in" in run.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"sample.{extension}" for extension in ("json", "srt", "txt", "vtt")
@@ -123,6 +124,29 @@ def test_an_unknown_model_is_refused_with_those_there_are(tmp_path: Path) -> Non
     assert "tiny.en" in run.stderr
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = earwitness("transcribe", sample_path(), "--output", tmp_path / "file" / "below", timeout_s=20)
+    assert (run.returncode, run.stderr.startswith("error: request.invalid: Nothing can be written to ")) == (1, True)
+
+
+def test_a_wrong_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARWITNESS_MAX_DURATION_S", "long")
+    run = earwitness("models", "list", timeout_s=20)
+    assert (run.returncode, run.stderr.startswith("error: request.invalid: EARWITNESS_MAX_DURATION_S: ")) == (1, True)
+
+
+def test_a_damaged_model_is_told_and_mended(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alias = "pyannote-3.0-campplus"
+    shutil.copytree(models / alias, tmp_path / alias)
+    monkeypatch.setenv("EARWITNESS_MODELS_DIR", str(tmp_path))
+    (tmp_path / alias / "campplus_cn_en_common.pt").write_bytes(b"damaged")
+    told = earwitness("models", "verify", alias, timeout_s=60)
+    assert told.returncode == 1 and told.stderr.startswith("error: model.corrupt: ") and "models pull" in told.stderr
+    assert earwitness("models", "pull", alias).returncode == 0
+    assert earwitness("models", "verify", alias, timeout_s=60).returncode == 0
+
+
 def test_results_never_overwrite_each_other() -> None:
     from infra.cli.transcribe import _stems
 
@@ -155,7 +179,7 @@ def test_a_signal_stops_at_once_and_leaves_nothing(models: Path, tmp_path: Path,
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
 def test_models_are_listed_and_verified(models: Path) -> None:

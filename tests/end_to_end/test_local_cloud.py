@@ -196,6 +196,8 @@ def test_an_upload_that_is_not_a_recording_is_rejected(cloud: LocalCloud, phone:
     job = phone.wait(phone.send(reject.make(tone(2.0))))
     assert (job["state"], job["error"]["code"], job["error"]["retryable"]) == ("rejected", reject.code, False)
     assert history(cloud, job["job_id"])[-1] == "media.rejected"
+    answer = phone.client.get(f"/v1/jobs/{job['job_id']}/transcript").json()
+    assert (answer["code"], answer["retryable"]) == ("job.no_transcript", False)
 
 
 def test_an_upload_that_is_known_to_be_too_large_is_refused_before_it_is_sent(phone: Phone) -> None:
