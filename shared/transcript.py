@@ -66,7 +66,7 @@ class Turn(Value):
 
 
 class Diarization(Value):
-    """The artifact ``turns`` of the diarize stage: turns by start time, speakers named by first appearance."""
+    """The artifact ``turns`` of the diarize stage: turns by start time, speakers named by who first says something."""
 
     duration_s: float
     turns: tuple[Turn, ...] = ()

