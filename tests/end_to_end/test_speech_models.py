@@ -1,6 +1,5 @@
 """Real models on recordings whose words and turns are known. The bounds hold with a margin for other machines."""
 
-import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,31 +14,15 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from gpu_jobs.diarizer import Diarizer, Told
 from gpu_jobs.recognizer import Heard, Recognizer, find_pause
-from infra.models import pull
 from shared.errors import PipelineError
 from shared.media import MediaLimits
 from shared.options import JobOptions
 from shared.transcript import Recognition, Turn
 from shared.weights import DEFAULT_MODELS
+from tests.model_files import pulled
 from tests.recordings import Recording, decoded, dialogue, long_recording, noise, sample, silence, write_wav
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
-
-
-@pytest.fixture(scope="session")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = os.environ.get("EARWITNESS_MODELS_DIR")
-    return Path(given) if given else tmp_path_factory.mktemp("models")
-
-
-def pulled(alias: str, models_dir: Path) -> str:
-    try:
-        pull(alias, models_dir)
-    except PipelineError as error:
-        if error.code != "model.unavailable" or os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"{alias}: {error}")
-    return alias
 
 
 @pytest.fixture(scope="module", params=["tiny.en", "base"])

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from infra.models import pull
-from shared.errors import PipelineError
 from shared.events import StageCompleted
 from shared.options import JobOptions
 from shared.transcript import Recognition
+from tests.model_files import pulled
 from tests.recordings import dialogue
 from tests.unit import test_attempt as loopback
 from tests.unit.test_attempt import Cloud, cloud  # noqa: F401 - the fixture
@@ -25,15 +24,8 @@ ALIAS = "tiny.en"
 
 
 @pytest.fixture
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    given = os.environ.get("EARWITNESS_MODELS_DIR")
-    models_dir = Path(given) if given else tmp_path_factory.mktemp("models")
-    try:
-        pull(ALIAS, models_dir)
-    except PipelineError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
+def worker(models_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    pulled(ALIAS, models_dir)
     process = subprocess.Popen(
         [sys.executable, "-m", "gpu_jobs.worker", "transcribe", "--warm", ALIAS],
         stdin=subprocess.PIPE,
