@@ -60,13 +60,21 @@ class Step:
 
 
 def new_job(
-    *, job_id: str, tenant_id: str, filename: str, options: JobOptions, upload_expires_at: datetime, now: datetime
+    *,
+    job_id: str,
+    tenant_id: str,
+    filename: str,
+    options: JobOptions,
+    upload_expires_at: datetime,
+    now: datetime,
+    owner_id: str = "",
 ) -> Step:
     """A job that waits for its upload, and the event that says so."""
     job = Job(
         job_id=job_id,
         tenant_id=tenant_id,
         filename=filename,
+        owner_id=owner_id,
         options=options,
         created_at=now,
         updated_at=now,

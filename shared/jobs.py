@@ -87,6 +87,7 @@ class Job(Value):
 
     Attributes:
         revision: Grows by one with each change; the store refuses a change made from an older one.
+        owner_id: Whose job it is among the tenant's users, as the tenant's sign-in names them; may be empty.
         progress: 0..1 over all stages by weight; never falls.
         partial_text: End of what was heard so far, while transcribing.
         upload_expires_at: After this an upload that has not come is given up.
@@ -100,6 +101,7 @@ class Job(Value):
     updated_at: datetime
     upload_expires_at: datetime
     filename: str = ""
+    owner_id: str = ""
     options: JobOptions = JobOptions()
     media: Media | None = None
     stages: dict[str, StageState] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from shared.advance import Step
 from shared.errors import ErrorInfo
-from shared.events import Event
+from shared.events import Event, StageCompleted, StageFailed
 from shared.jobs import Job, JobState
 from shared.media import ObjectInfo, ObjectRef, Probe
 from shared.requests import SignedRequest, StageRequest
@@ -130,10 +130,16 @@ class CallState(StrEnum):
 
 @dataclass(frozen=True)
 class Call:
-    """The state of a call; with an error where it failed."""
+    """The state of a call.
+
+    Attributes:
+        error: Why it failed, where it did.
+        report: What the attempt reported, or would have, had the report not got lost; once it is over, if known.
+    """
 
     state: CallState
     error: ErrorInfo | None = None
+    report: StageCompleted | StageFailed | None = None
 
 
 class StageRunner(Protocol):

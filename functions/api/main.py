@@ -21,7 +21,7 @@ from shared.options import JobOptions
 from shared.requests import SignedRequest
 from shared.transcript import Notice
 
-TENANT_ID = "local"
+TENANT_ID = "default"
 
 app = FastAPI(title="Earwitness", version="1", docs_url="/docs", redoc_url=None, openapi_url="/openapi.json")
 
@@ -44,6 +44,11 @@ class CreateJob(BaseModel):
     upload: Literal["put", "resumable"] = Field(
         default="put",
         description="One signed PUT, or a signed POST that opens a resumable session (Cloud Storage's protocol).",
+    )
+    owner_id: str = Field(
+        default="",
+        max_length=128,
+        description="Which of your users this is for: where status documents can be listened to, only this user may.",
     )
     options: JobOptions = JobOptions()
 
@@ -69,6 +74,7 @@ class JobView(BaseModel):
     created_at: datetime
     updated_at: datetime
     filename: str
+    owner_id: str
     options: JobOptions
     probe: Probe | None
     size_bytes: int | None
@@ -101,6 +107,7 @@ def create(body: CreateJob) -> CreatedJob:
         filename=body.filename,
         content_type=body.content_type,
         size_bytes=body.size_bytes,
+        owner_id=body.owner_id,
         options=body.options,
         resumable=body.upload == "resumable",
     )

@@ -36,6 +36,7 @@ def create_job(
     options: JobOptions,
     size_bytes: int | None = None,
     resumable: bool = False,
+    owner_id: str = "",
 ) -> NewJob:
     """Create a job and sign the upload of its recording.
 
@@ -61,6 +62,7 @@ def create_job(
         job_id=job_id,
         tenant_id=tenant_id,
         filename=filename,
+        owner_id=owner_id,
         options=options,
         upload_expires_at=now + timedelta(seconds=expires_s),
         now=now,

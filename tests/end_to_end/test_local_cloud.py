@@ -43,7 +43,7 @@ def test_a_recording_becomes_a_transcript_once(cloud: LocalCloud, phone: Phone) 
     job = phone.wait(job_id)
     assert (job["state"], job["progress"], job["filename"]) == ("completed", 1.0, "../talk ü.wav")
     assert job["probe"]["container"] == "wav"
-    assert cloud.objects.names("earwitness-results") == [f"local/{job_id}/{name}" for name in ARTIFACTS]
+    assert cloud.objects.names("earwitness-results") == [f"default/{job_id}/{name}" for name in ARTIFACTS]
     wait_for(lambda: cloud.queue.depth() == 0 and not cloud.jobs.unpublished())
     assert sorted(history(cloud, job_id)) == [
         "job.completed",
@@ -133,7 +133,7 @@ def test_a_finalize_event_that_comes_twice_changes_nothing(cloud: LocalCloud, ph
     media = cloud.jobs.get(job_id).media
     receive_upload(cloud.services, media.object)
     receive_upload(cloud.services, media.object.model_copy(update={"name": "dropped/by/hand.wav"}))
-    receive_upload(cloud.services, media.object.model_copy(update={"name": "local/job_unknown/media"}))
+    receive_upload(cloud.services, media.object.model_copy(update={"name": "default/job_unknown/media"}))
     assert phone.job(job_id)["revision"] == revision
 
 

@@ -98,5 +98,5 @@ def check_once(folder: Path, job_id: str) -> None:
     completed = [event for event in events if event[0] in ("stage.completed", "job.completed", "media.validated")]
     assert len(completed) == len(set(completed)) == 6, events
     objects = LocalObjectStore(database, folder / "cloud" / "objects", "", *[None] * 3, {})  # type: ignore[arg-type]
-    assert objects.names("earwitness-results") == [f"local/{job_id}/{name}" for name in ARTIFACTS]
+    assert objects.names("earwitness-results") == [f"default/{job_id}/{name}" for name in ARTIFACTS]
     database.close()

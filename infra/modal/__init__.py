@@ -1,0 +1,1 @@
+"""The adapter of Modal, where GPU stages run."""
