@@ -1,10 +1,10 @@
-"""Reading the CloudEvents that trigger functions."""
+"""Reading what triggers functions: objects that arrived, and events of the topic, in every form they come in."""
 
 import base64
-import binascii
+import json
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from shared.errors import PipelineError
@@ -12,12 +12,12 @@ from shared.events import Event
 from shared.media import ObjectInfo
 
 
-class CloudEvent(Protocol):
-    """What functions-framework hands over."""
+class Delivery(Protocol):
+    """What was delivered: a CloudEvent, or what Pub/Sub pushes without being asked for CloudEvents."""
 
     @property
     def data(self) -> Any:
-        """The body."""
+        """The event's data."""
         ...
 
 
@@ -37,25 +37,39 @@ class _Resource(BaseModel):
 class _Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    data: str
+    data: str = ""
+    attributes: dict[str, str] = Field(default_factory=dict)
 
 
 class _Push(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    message: _Message = Field()
+    message: _Message
 
 
-def finalized_object(event: CloudEvent) -> ObjectInfo:
-    """The object of a ``google.cloud.storage.object.v1.finalized`` event.
+def finalized_object(delivery: Delivery) -> ObjectInfo | None:
+    """The object that is complete now.
+
+    Takes the data of a ``google.cloud.storage.object.v1.finalized`` event, and a bucket's notification to a topic of
+    Pub/Sub. Notifications of something else than a complete object come to nothing: ``None``.
 
     Raises:
         PipelineError: ``request.invalid``.
     """
     try:
-        resource = _Resource.model_validate(event.data)
-    except ValidationError as error:
+        resource = delivery.data
+        if isinstance(resource, dict) and "message" in resource:
+            message = _Push.model_validate(resource).message
+            if message.attributes.get("eventType", "OBJECT_FINALIZE") != "OBJECT_FINALIZE":
+                return None
+            resource = json.loads(base64.b64decode(message.data, validate=True))
+        found = _Resource.model_validate(resource)
+    except ValueError as error:
         raise PipelineError("request.invalid", "This is not an object's finalize event.") from error
+    return _object(found)
+
+
+def _object(resource: _Resource) -> ObjectInfo:
     return ObjectInfo(
         bucket=resource.bucket,
         name=resource.name,
@@ -66,14 +80,14 @@ def finalized_object(event: CloudEvent) -> ObjectInfo:
     )
 
 
-def topic_event(event: CloudEvent) -> Event:
-    """The event inside a ``google.cloud.pubsub.topic.v1.messagePublished`` event.
+def topic_event(delivery: Delivery) -> Event:
+    """The event inside a message of the topic: pushed as it is, or as a ``messagePublished`` CloudEvent.
 
     Raises:
         PipelineError: ``request.invalid``.
     """
     try:
-        push = _Push.model_validate(event.data)
+        push = _Push.model_validate(delivery.data)
         return Event.from_json(base64.b64decode(push.message.data, validate=True))
-    except (ValidationError, binascii.Error) as error:
+    except ValueError as error:
         raise PipelineError("request.invalid", "This is not a message of the events topic.") from error

@@ -11,11 +11,12 @@ class ReportTokens:
     """Signs and checks report tokens (HMAC-SHA256 by itsdangerous).
 
     Args:
-        key: Secret of the deployment.
+        keys: Secrets of the deployment, newest first: the newest signs, all are accepted, so that a key can be replaced
+            while jobs run.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._signer = Signer(key, salt="earwitness.report", digest_method=hashlib.sha256)
+    def __init__(self, *keys: bytes) -> None:
+        self._signer = Signer(list(reversed(keys)), salt="earwitness.report", digest_method=hashlib.sha256)
 
     def sign(self, job_id: str, stage: str, attempt: int) -> str:
         """The token of one attempt."""

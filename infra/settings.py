@@ -1,22 +1,39 @@
 """All settings, read from ``EARWITNESS_*`` environment variables in one place."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import PipelineError
 from shared.media import MediaLimits
+
+_MIN_KEY_CHARACTERS = 32
+
+
+def _separated(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
     """Settings of one deployment.
 
     Attributes:
-        cloud: Which adapters :mod:`infra.wiring` builds.
-        public_url: Where clients and GPU jobs reach this deployment, without a trailing slash.
+        cloud: Which adapters a function works with: ``local``, or ``google`` with Modal.
+        public_url: Where clients reach this deployment, without a trailing slash.
+        report_url: Where GPU jobs reach ``on_report``; by default under ``public_url``, as the local cloud serves it.
+        report_keys: Secrets that report tokens are signed with, separated by commas, newest first.
+        project: Google Cloud project.
+        firestore_database: Name of its Firestore database.
+        events_topic: Name of its Pub/Sub topic.
+        authenticate: Who checks callers of functions that only the cloud itself calls: each function, by Google's
+            identity tokens (``oidc``), or the platform in front of it, such as Cloud Run's IAM (``platform``).
+        audience: The audience that callers' tokens must be for.
+        callers: Service accounts that may call, separated by commas.
+        modal_environment: Modal environment that GPU stages run in; its default one if left out.
+        modal_timeout_s: Limit of one request to Modal.
         uploads_bucket: Where recordings arrive.
         results_bucket: Where artifacts are written.
         max_size_bytes: Largest upload.
@@ -31,8 +48,18 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EARWITNESS_", frozen=True, extra="ignore")
 
-    cloud: Literal["local"] = "local"
+    cloud: Literal["local", "google"] = "local"
     public_url: str = "http://127.0.0.1:8080"
+    report_url: str = ""
+    report_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_separated)] = ()
+    project: str = ""
+    firestore_database: str = "(default)"
+    events_topic: str = "earwitness-events"
+    authenticate: Literal["oidc", "platform"] = "oidc"
+    audience: str = ""
+    callers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = ()
+    modal_environment: str | None = None
+    modal_timeout_s: float = Field(default=4.0, gt=0)
     uploads_bucket: str = "earwitness-uploads"
     results_bucket: str = "earwitness-results"
     max_size_bytes: int = Field(default=MediaLimits().max_size_bytes, gt=0)
@@ -43,6 +70,18 @@ class Settings(BaseSettings):
     probe_timeout_s: float = Field(default=20.0, gt=0)
     data_dir: Path = Field(default_factory=lambda: user_data_path("earwitness"))
     models_dir: Path = Field(default_factory=lambda: user_cache_path("earwitness") / "models")
+
+    @field_validator("report_keys")
+    @classmethod
+    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < _MIN_KEY_CHARACTERS for key in keys):
+            raise ValueError(f"a key has at least {_MIN_KEY_CHARACTERS} characters")
+        return keys
+
+    @property
+    def report_base_url(self) -> str:
+        """Where a GPU job posts its reports, followed by the job's id."""
+        return self.report_url.rstrip("/") or f"{self.public_url.rstrip('/')}/functions/on_report"
 
     @property
     def limits(self) -> MediaLimits:

@@ -162,6 +162,21 @@ class StageRunner(Protocol):
         ...
 
 
+class Callers(Protocol):
+    """Who may call the functions that only the cloud itself calls."""
+
+    def check(self, authorization: str | None) -> None:
+        """Refuse anyone else.
+
+        Args:
+            authorization: The header of that name.
+
+        Raises:
+            PipelineError: ``request.unauthorized``.
+        """
+        ...
+
+
 class Prober(Protocol):
     """Looks at content without trusting it."""
 

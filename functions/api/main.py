@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from infra.bodies import BodyLimit
 from infra.exports import FORMATS, render
 from infra.pipeline.intake import create_job
 from infra.pipeline.transcripts import read_transcript
@@ -24,6 +25,7 @@ from shared.transcript import Notice
 TENANT_ID = "default"
 
 app = FastAPI(title="Earwitness", version="1", docs_url="/docs", redoc_url=None, openapi_url="/openapi.json")
+app.add_middleware(BodyLimit)
 
 ContentType = Annotated[str, StringConstraints(pattern=r"^[\w.+-]+/[\w.+-]+(;[\w\s=.+,\"-]+)?$", max_length=200)]
 

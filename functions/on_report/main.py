@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from infra.bodies import read_body
 from infra.pipeline.reports import receive_report
 from infra.wiring import services
 from shared.errors import PipelineError
@@ -22,7 +23,7 @@ async def on_report(request: Request) -> JSONResponse:
     try:
         if scheme.lower() != "bearer":
             raise PipelineError("request.unauthorized")
-        report: Any = REPORT.validate_json(await request.body(), extra="ignore")
+        report: Any = REPORT.validate_json(await read_body(request), extra="ignore")
         wanted = await run_in_threadpool(receive_report, services(), job_id, report, token)
     except ValidationError:
         error = PipelineError("request.invalid", "This is not a report.")

@@ -1,16 +1,28 @@
 """The scheduler's call: find what got stuck."""
 
 from dataclasses import asdict
-from typing import Any
 
 import functions_framework.aio
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
+from infra.pipeline.sweep import Swept
 from infra.pipeline.sweep import sweep as sweep_jobs
 from infra.wiring import services
+from shared.errors import PipelineError
 
 
 @functions_framework.aio.http
-def sweep(_request: Request) -> dict[str, Any]:
+async def sweep(request: Request) -> JSONResponse:
     """Sweep once and say what was done."""
-    return asdict(sweep_jobs(services()))
+
+    def run() -> Swept:
+        found = services()
+        found.callers.check(request.headers.get("authorization"))
+        return sweep_jobs(found)
+
+    try:
+        return JSONResponse(asdict(await run_in_threadpool(run)))
+    except PipelineError as error:
+        return JSONResponse(error.info.model_dump(), error.http_status)

@@ -1,6 +1,5 @@
 """The embedded cloud: one process tree on 127.0.0.1, all state in one folder."""
 
-import asyncio
 import importlib.util
 import logging
 import os
@@ -8,9 +7,6 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,13 +16,13 @@ import httpx
 import uvicorn
 from filelock import FileLock, Timeout
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from infra import wiring
+from infra.callers import BearerToken
 from infra.clock import SystemClock
 from infra.local.database import Database
 from infra.local.dispatcher import Dispatcher
@@ -47,12 +43,8 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 SWEEP_INTERVAL_S = 1.0
 _SWITCH_INTERVAL_S = 0.0005
-_FUNCTION_THREADS = 32
 _KEY_BYTES = 32
-_MAX_BODY_BYTES = 1_000_000
-# Functions that anyone may call; each checks its caller itself. The others take only the cloud's own calls.
-_PUBLIC_FUNCTIONS = ("on_report",)
-_PRIVATE_FUNCTIONS = ("on_upload", "orchestrate", "sweep")
+_FUNCTIONS = ("on_report", "on_upload", "orchestrate", "sweep")
 
 
 class LocalCloud:
@@ -103,7 +95,8 @@ class LocalCloud:
         )
         self.runner = runner or LocalRunner(settings.models_dir, folder / "logs")
         self._prober = ContentProber(lambda ref: str(self.objects.path(ref)), timeout_s=settings.probe_timeout_s)
-        self.services = wiring.Services(
+        token = secrets.token_urlsafe(32)
+        self.services = wiring.GivenServices(
             settings=self.settings,
             clock=clock,
             jobs=self.jobs,
@@ -111,13 +104,13 @@ class LocalCloud:
             objects=self.objects,
             runner=self.runner,
             prober=self._prober,
+            callers=BearerToken(token),
             report_tokens=ReportTokens(key),
         )
-        token = secrets.token_urlsafe(32)
         self._dispatcher = Dispatcher(self.queue, f"{self.url}/functions", token)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                _app(object_server(self.objects, signer, clock), token),
+                _app(object_server(self.objects, signer, clock)),
                 log_level="warning",
                 access_log=False,
                 timeout_graceful_shutdown=2,
@@ -199,63 +192,17 @@ class _Scheduler:
             self._stopping.wait(SWEEP_INTERVAL_S)
 
 
-class _BodyLimit:
-    """Refuses a body that goes on for too long, announced or not. Recordings go to the object server, not here."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > _MAX_BODY_BYTES:
-                raise HTTPException(413)
-            return message
-
-        await self._app(scope, limited, send)
-
-
-class _OwnCallsOnly:
-    """Lets only the cloud's own deliveries through, as IAM does for functions that are not public."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._expected = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope.get("headers", [])).get(b"authorization", b"")
-        if not secrets.compare_digest(given, self._expected):
-            await send({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await self._app(scope, receive, send)
-
-
-def _app(objects: ASGIApp, token: str) -> Starlette:
+def _app(objects: ASGIApp) -> Starlette:
     # A web page elsewhere must not reach this cloud by a name of its own that points here.
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     return Starlette(
         routes=[
             Mount("/storage", objects),
-            *(Mount(f"/functions/{name}", _BodyLimit(_function(name))) for name in _PUBLIC_FUNCTIONS),
-            *(Mount(f"/functions/{name}", _OwnCallsOnly(_function(name), token)) for name in _PRIVATE_FUNCTIONS),
-            Mount("/", _BodyLimit(_function("api"))),
+            *(Mount(f"/functions/{name}", _function(name)) for name in _FUNCTIONS),
+            Mount("/", _function("api")),
         ],
         middleware=[trusted],
-        lifespan=_lifespan,
     )
-
-
-@asynccontextmanager
-async def _lifespan(_app: Starlette) -> AsyncIterator[None]:
-    """Threads enough for every function under way: asyncio's own few would have quick ones wait for slow ones."""
-    with ThreadPoolExecutor(_FUNCTION_THREADS, thread_name_prefix="function") as executor:
-        asyncio.get_running_loop().set_default_executor(executor)
-        yield
 
 
 def _function(name: str) -> ASGIApp:

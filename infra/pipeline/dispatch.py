@@ -1,6 +1,8 @@
 """Starting what is due: GPU stages on a runner, function stages here."""
 
 import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from infra.pipeline.function_stages import FUNCTION_STAGES
@@ -35,10 +37,12 @@ def dispatch_due(services: Services, job_id: str) -> None:
         claimed = _apply(services, job_id, StagesClaimed(lease_s=services.settings.lease_s))
         if not claimed.dispatch:
             break
-        for name in claimed.dispatch:
-            stage, attempt = STAGES[name], claimed.job.stages[name].attempt
-            start = _start_call if stage.placement == "gpu" else _run_here
-            _apply(services, job_id, start(services, claimed.job, stage, attempt))
+        stages = [STAGES[name] for name in claimed.dispatch]
+        for fact in _start_calls(services, claimed.job, [stage for stage in stages if stage.placement == "gpu"]):
+            _apply(services, job_id, fact)
+        for stage in stages:
+            if stage.placement == "function":
+                _apply(services, job_id, _run_here(services, claimed.job, stage))
     publish_committed(services, job_id)
 
 
@@ -61,7 +65,16 @@ def _apply(services: Services, job_id: str, fact: Fact) -> Step:
     return step
 
 
-def _start_call(services: Services, job: Job, stage: Stage, attempt: int) -> Fact:
+def _start_calls(services: Services, job: Job, stages: Sequence[Stage]) -> Sequence[Fact]:
+    """Start GPU stages side by side: none waits for a runner that is slow to take the other."""
+    if not stages:
+        return ()
+    with ThreadPoolExecutor(len(stages), thread_name_prefix="start") as pool:
+        return list(pool.map(lambda stage: _start_call(services, job, stage), stages))
+
+
+def _start_call(services: Services, job: Job, stage: Stage) -> Fact:
+    attempt = job.stages[stage.name].attempt
     try:
         call_id = services.runner.start(_request(services, job, stage, attempt))
     except PipelineError as error:
@@ -101,7 +114,7 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
         limits=services.settings.limits,
         deadline=services.clock.now() + timedelta(seconds=useful_s),
         report=ReportTarget(
-            url=f"{services.settings.public_url}/functions/on_report/{job.job_id}",
+            url=f"{services.settings.report_base_url}/{job.job_id}",
             token=services.report_tokens.sign(job.job_id, stage.name, attempt),
         ),
     )
@@ -119,7 +132,8 @@ def _inputs(job: Job, stage: Stage) -> dict[Kind, ObjectInfo]:
     return inputs
 
 
-def _run_here(services: Services, job: Job, stage: Stage, attempt: int) -> Fact:
+def _run_here(services: Services, job: Job, stage: Stage) -> Fact:
+    attempt = job.stages[stage.name].attempt
     try:
         inputs = {kind: services.objects.read(ref) for kind, ref in _inputs(job, stage).items()}
         result = FUNCTION_STAGES[stage.name](job.options, inputs)

@@ -19,14 +19,14 @@ def receive_report(services: Services, job_id: str, report: Report, token: str) 
     services.report_tokens.check(token, job_id, report.stage, report.attempt)
     fact: Fact = report
     if isinstance(report, StageCompleted):
-        fact = _with_stored_artifacts(services, services.jobs.get(job_id), report)
+        fact = with_stored_artifacts(services, services.jobs.get(job_id), report)
     job = apply_fact(services, job_id, fact).job
     stage = job.stages[report.stage]
     under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING, StageStatus.COMPLETED)
     return under_way and stage.attempt == report.attempt and (job.state == "running" or job.state == "completed")
 
 
-def _with_stored_artifacts(services: Services, job: Job, report: StageCompleted) -> Fact:
+def with_stored_artifacts(services: Services, job: Job, report: StageCompleted) -> StageCompleted | StageFailed:
     """The report with what the store says of its artifacts, which a GPU job cannot know for certain."""
     try:
         artifacts = tuple(

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from infra.pipeline.dispatch import apply_fact, dispatch_due
 from infra.pipeline.intake import receive_upload, upload_ref
 from infra.pipeline.outbox import publish_committed
+from infra.pipeline.reports import with_stored_artifacts
 from infra.wiring import Services
 from shared.advance import due_stages
 from shared.errors import PipelineError
-from shared.events import Fact, JobExpired, StageFailed
+from shared.events import Fact, JobExpired, StageCompleted, StageFailed
 from shared.jobs import Job, JobState, StageState, StageStatus
 from shared.ports import CallState
 from shared.stages import STAGES
@@ -29,7 +30,7 @@ class Swept:
     published: int = 0
     expired: int = 0
     revalidated: int = 0
-    failed_attempts: int = 0
+    ended_attempts: int = 0
     dispatched: int = 0
 
 
@@ -61,9 +62,9 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
     if job.state is not JobState.RUNNING:
         return
     for name, stage in job.stages.items():
-        if (fact := _verdict(services, name, stage, now)) is not None:
+        if (fact := _verdict(services, job, name, stage, now)) is not None:
             job = apply_fact(services, job.job_id, fact).job
-            swept.failed_attempts += 1
+            swept.ended_attempts += 1
     if due := due_stages(job, now):
         dispatch_due(services, job.job_id)
         swept.dispatched += len(due)
@@ -87,8 +88,8 @@ def _end_waiting(services: Services, job: Job, now: datetime, swept: Swept) -> N
         swept.revalidated += 1
 
 
-def _verdict(services: Services, name: str, stage: StageState, now: datetime) -> Fact | None:
-    """What to record of an attempt that will report nothing any more."""
+def _verdict(services: Services, job: Job, name: str, stage: StageState, now: datetime) -> Fact | None:
+    """What to record of an attempt that will report nothing any more: its result, where the runner has kept it."""
     if stage.state not in (StageStatus.DISPATCHED, StageStatus.RUNNING) or stage.call_id is None:
         return None
     # An attempt that waits for its turn in a runner's queue is dispatched, not running: it takes no time yet.
@@ -102,5 +103,12 @@ def _verdict(services: Services, name: str, stage: StageState, now: datetime) ->
             return None
         case CallState.FAILED:
             return StageFailed(stage=name, attempt=stage.attempt, error=call.error or PipelineError("internal").info)
-        case _:  # a call that succeeded has reported before it said so; this report was lost with its server
+        case CallState.SUCCEEDED if isinstance(call.report, StageCompleted) and _is_of(call.report, name, stage):
+            return with_stored_artifacts(services, job, call.report)
+        case _:
             return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.lost").info)
+
+
+def _is_of(report: StageCompleted, name: str, stage: StageState) -> bool:
+    """Whether a report that a runner kept is this attempt's."""
+    return (report.stage, report.attempt) == (name, stage.attempt)

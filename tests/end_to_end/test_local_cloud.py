@@ -165,7 +165,7 @@ def test_reports_need_the_token_of_their_attempt(cloud: LocalCloud, phone: Phone
 
 @pytest.mark.parametrize("name", ["on_upload", "orchestrate", "sweep"])
 def test_only_the_cloud_itself_calls_its_private_functions(phone: Phone, name: str) -> None:
-    assert phone.client.post(f"/functions/{name}/", json={}).status_code == 403
+    assert phone.client.post(f"/functions/{name}/", json={}).status_code == 401
 
 
 def test_a_page_with_a_name_of_its_own_cannot_reach_the_cloud(phone: Phone) -> None:

@@ -1,90 +1,18 @@
 """What a sweep finds, with real stores, a clock that is told the time, and a runner that keeps what it is given."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
 import pytest
 
-from infra.local.database import Database
-from infra.local.event_queue import EventQueue
-from infra.local.job_store import LocalJobStore
-from infra.local.object_store import LocalObjectStore
-from infra.local.signing import UrlSigner
 from infra.pipeline.dispatch import apply_fact, dispatch_due
 from infra.pipeline.intake import create_job, receive_upload
 from infra.pipeline.sweep import sweep
-from infra.report_tokens import ReportTokens
-from infra.settings import Settings
 from infra.wiring import Services
 from shared.advance import advance
 from shared.errors import PipelineError
-from shared.events import JobCanceled, StageProgressed
+from shared.events import JobCanceled, Metrics, StageCompleted, StageProgressed
 from shared.jobs import Job, JobState
-from shared.media import ObjectRef, Probe
+from shared.media import ObjectRef
 from shared.options import JobOptions
 from shared.ports import Call, CallState
-from shared.requests import StageRequest
-
-
-@dataclass
-class ToldClock:
-    time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def pass_by(self, **span: float) -> None:
-        self.time += timedelta(**span)
-
-
-@dataclass
-class KeepingRunner:
-    """Accepts calls and forgets none; reaches nobody while it is ``down``."""
-
-    calls: dict[str, Call] = field(default_factory=dict)
-    down: bool = False
-
-    def start(self, request: StageRequest) -> str:
-        if self.down:
-            raise PipelineError("service.unavailable", "No runner could be reached.")
-        call_id = f"{request.job_id}/{request.stage}/{request.attempt}"
-        self.calls.setdefault(call_id, Call(CallState.RUNNING))
-        return call_id
-
-    def poll(self, call_id: str) -> Call:
-        return self.calls.get(call_id, Call(CallState.LOST))
-
-    def cancel(self, call_id: str) -> None:
-        self.calls[call_id] = Call(CallState.FAILED)
-
-
-class TrustingProber:
-    broken = False
-
-    def probe(self, ref: ObjectRef) -> Probe:
-        if self.broken:
-            raise PipelineError("service.unavailable")
-        return Probe(container="wav", audio_codec="pcm_s16le", duration_s=1.0, sample_rate_hz=16_000, channels=1)
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    database, clock = Database(tmp_path / "state.sqlite"), ToldClock()
-    queue = EventQueue(database, {"orchestrate": ()})
-    objects = LocalObjectStore(database, tmp_path / "objects", "http://x", UrlSigner(b"k"), clock, queue, {})
-    yield Services(
-        settings=Settings(data_dir=tmp_path, upload_expires_s=3600),
-        clock=clock,
-        jobs=LocalJobStore(database),
-        events=queue,
-        objects=objects,
-        runner=KeepingRunner(),
-        prober=TrustingProber(),
-        report_tokens=ReportTokens(b"k"),
-    )
-    database.close()
 
 
 def uploaded(services: Services) -> Job:
@@ -109,7 +37,7 @@ def test_a_quiet_sweep_does_nothing(services: Services) -> None:
     job_id = dispatched(services)
     before = services.jobs.get(job_id)
     found = sweep(services)
-    assert (found.published, found.dispatched, found.failed_attempts, found.expired, found.revalidated) == (0,) * 5
+    assert (found.published, found.dispatched, found.ended_attempts, found.expired, found.revalidated) == (0,) * 5
     assert services.jobs.get(job_id) == before
 
 
@@ -151,19 +79,50 @@ def test_a_stage_that_no_event_started_is_started(services: Services) -> None:
 def test_a_lost_call_is_repeated_at_once(services: Services) -> None:
     job_id = dispatched(services)
     services.runner.calls.clear()
-    assert sweep(services).failed_attempts == 1
+    assert sweep(services).ended_attempts == 1
     assert transcribe(services, job_id) == ("dispatched", 2, "stage.lost")  # the error says why there is a second
+
+
+def test_a_result_whose_report_was_lost_is_gathered_from_the_runner(services: Services) -> None:
+    job_id = dispatched(services)
+    report = StageCompleted(stage="transcribe", attempt=1, metrics=Metrics(audio_s=2.0))
+    words = ObjectRef(bucket=services.settings.results_bucket, name=f"t/{job_id}/words.json")
+    recognition = '{"language": "en", "duration_s": 2.0, "segments": [], "model": "x"}'
+    services.objects.write(words, recognition.encode(), content_type="application/json")
+    services.runner.calls[f"{job_id}/transcribe/1"] = Call(CallState.SUCCEEDED, report=report)
+    assert sweep(services).ended_attempts == 1
+    job = services.jobs.get(job_id)
+    assert job.stages["transcribe"].metrics == report.metrics
+    assert [artifact.object.name for artifact in job.stages["transcribe"].artifacts] == [words.name]
+    assert job.state is JobState.COMPLETED and transcribe(services, job_id) == ("completed", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("kept", "code"),
+    [
+        (StageCompleted(stage="transcribe", attempt=1), "stage.artifact_missing"),  # the store knows better
+        (StageCompleted(stage="transcribe", attempt=7), "stage.lost"),
+        (None, "stage.lost"),
+    ],
+)
+def test_a_call_that_succeeded_without_a_result_is_repeated(
+    services: Services, kept: StageCompleted | None, code: str
+) -> None:
+    job_id = dispatched(services)
+    services.runner.calls[f"{job_id}/transcribe/1"] = Call(CallState.SUCCEEDED, report=kept)
+    assert sweep(services).ended_attempts == 1
+    assert transcribe(services, job_id)[2] == code
 
 
 def test_time_in_the_queue_of_a_runner_does_not_count_and_time_at_work_does(services: Services) -> None:
     job_id = dispatched(services)
     services.clock.pass_by(hours=20)
-    assert sweep(services).failed_attempts == 0
+    assert sweep(services).ended_attempts == 0
     apply_fact(services, job_id, StageProgressed(stage="transcribe", attempt=1, progress=0.0))
     services.clock.pass_by(hours=3)
-    assert sweep(services).failed_attempts == 0
+    assert sweep(services).ended_attempts == 0
     services.clock.pass_by(hours=2)
-    assert sweep(services).failed_attempts == 1
+    assert sweep(services).ended_attempts == 1
     assert transcribe(services, job_id)[2] == "stage.timeout"
     assert services.runner.poll(f"{job_id}/transcribe/1").state is CallState.FAILED
 
