@@ -100,4 +100,4 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"EARWITNESS_{'_'.join(str(part) for part in first['loc'])}".upper()
-        raise PipelineError("request.invalid", f"{name}: {first['msg']}.") from error
+        raise PipelineError("request.invalid", f"{name}: {first['msg'].removeprefix('Value error, ')}.") from error

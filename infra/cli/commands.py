@@ -91,6 +91,16 @@ def job(
     sys.exit(show_job(job_id, data, as_json=as_json))
 
 
+@app.command()
+def bundle(
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where to write them.", file_okay=False)],
+) -> None:
+    """Write one deployable zip for each function."""
+    from infra.cli.bundle import write_all
+
+    sys.exit(write_all(output))
+
+
 @models.command("list")
 def list_models() -> None:
     """List the models that can be used, and which are here."""

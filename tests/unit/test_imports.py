@@ -239,6 +239,8 @@ def test_a_copy_without_imports_passes(tiny: Path) -> None:
         ("infra", "gpu_jobs.transcribe"),
         ("functions/api", "functions.sweep"),
         ("gpu_jobs", "infra"),
+        ("infra/pipeline", "infra.gcp"),
+        ("infra/local", "modal"),
         ("gpu_jobs/transcribe", "gpu_jobs.diarize"),
     ],
 )

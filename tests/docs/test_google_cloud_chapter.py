@@ -1,0 +1,120 @@
+"""The README's way to Google Cloud, run by a shell whose ``gcloud`` notes each command for gcloud's own parser.
+
+So every flag and every expansion is one that gcloud takes. What Google makes of it, no test here can tell.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from infra.bundle import CONTENTS
+from infra.pipeline.dispatch import DISPATCHING_EVENTS
+from infra.settings import Settings
+from tests.emulators import missing
+
+ROOT = Path(__file__).parents[2]
+CHAPTER = (ROOT / "README.md").read_text().partition("## On Google Cloud")[2].partition("\n## ")[0]
+SCRIPT = "".join(re.findall(r"```sh\n(.*?)```", CHAPTER, re.DOTALL))
+
+# Notes its arguments, and says what the real command would where another one needs that.
+NOTE = """#!{python}
+import json, os, sys
+name = os.path.basename(sys.argv[0])
+with open({notes!r}, "a") as file:
+    file.write(json.dumps([name, *sys.argv[1:]]) + "\\n")
+answers = {{"describe": "https://function-x.a.run.app", "service-agent": "agent@x.iam.gserviceaccount.com"}}
+print(next((answers[word] for word in sys.argv if word in answers), "printed"))
+"""
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Sequence[list[str]]:
+    """Every command that the chapter runs, as its shell expands it; the bundles are really written."""
+    folder = tmp_path_factory.mktemp("shell")
+    notes = folder / "notes"
+    for name in ("gcloud", "npx", "curl"):
+        (folder / name).write_text(NOTE.format(python=sys.executable, notes=str(notes)))
+        (folder / name).chmod(0o755)
+    earwitness = folder / ".venv" / "bin" / "earwitness"
+    earwitness.parent.mkdir(parents=True)
+    earwitness.write_text(
+        f'#!/bin/sh\n[ "$1" = gpu ] && exec {folder}/npx "$@"\n'
+        f"exec {sys.executable} -c 'from infra.cli import main; main()' \"$@\"\n"
+    )
+    earwitness.chmod(0o755)
+    tokens = {"MODAL_TOKEN_ID": "ak-1", "MODAL_TOKEN_SECRET": "as-1"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", SCRIPT],
+        cwd=folder,
+        env={**os.environ, **tokens, "PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in (folder / "bundles").iterdir()} == set(CONTENTS)
+    return [json.loads(line) for line in notes.read_text().splitlines()]
+
+
+def gcloud(commands: Sequence[list[str]], *words: str) -> list[list[str]]:
+    return [command for command in commands if command[: len(words) + 1] == ["gcloud", *words]]
+
+
+def flag(command: list[str], name: str) -> str:
+    (value,) = [word.partition("=")[2] for word in command if word.startswith(f"--{name}=")]
+    return value
+
+
+def test_gcloud_takes_every_command(commands: Sequence[list[str]], tmp_path: Path) -> None:
+    real = shutil.which("gcloud")
+    if real is None:
+        missing("gcloud is needed to check its commands")
+    listed = sorted({shlex.join(command) for command in gcloud(commands)})
+    assert len(listed) > 30
+    (tmp_path / "commands.json").write_text(json.dumps([{"command_string": command} for command in listed]))
+    done = subprocess.run(
+        [str(real), "meta", "lint-gcloud-commands", f"--commands-file={tmp_path / 'commands.json'}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    verdicts = json.loads(done.stdout)
+    refused = [(found["command_string"], found["error_message"]) for found in verdicts if not found["success"]]
+    assert (len(verdicts), refused) == (len(listed), [])
+
+
+def test_every_function_is_deployed_from_its_bundle(commands: Sequence[list[str]]) -> None:
+    deployed = {flag(command, "entry-point"): command for command in gcloud(commands, "functions", "deploy")}
+    assert set(deployed) == set(CONTENTS)
+    for name, command in deployed.items():
+        assert flag(command, "source").endswith(f"/{name}.zip")
+        given = {pair.partition("=")[0] for pair in flag(command, "set-env-vars").split(",")}
+        assert given <= {f"EARWITNESS_{field.upper()}" for field in Settings.model_fields}
+        public = "--allow-unauthenticated" in command
+        assert public == (name == "on_report"), name
+
+
+def test_what_only_the_cloud_calls_may_be_called_by_its_account(commands: Sequence[list[str]]) -> None:
+    called = {command[4] for command in gcloud(commands, "run", "services", "add-iam-policy-binding")}
+    assert called == {"earwitness-on-upload", "earwitness-orchestrate", "earwitness-sweep"}
+
+
+def test_the_subscription_filters_by_the_events_that_orchestrate_acts_on(commands: Sequence[list[str]]) -> None:
+    (created,) = gcloud(commands, "pubsub", "subscriptions", "create")
+    assert set(re.findall(r'attributes\.type = "([^"]+)"', flag(created, "message-filter"))) == DISPATCHING_EVENTS
+
+
+def test_the_rules_and_indexes_that_are_deployed_are_there() -> None:
+    config = json.loads((ROOT / "infra" / "gcp" / "firebase.json").read_text())["firestore"]
+    assert all((ROOT / "infra" / "gcp" / config[part]).is_file() for part in ("rules", "indexes"))
