@@ -215,7 +215,8 @@ def tiny(tmp_path: Path) -> Path:
     """Empty modules by the names that the contracts mention, under the project's own configuration."""
     named = [*LINTER["root_packages"]]
     for contract in LINTER["contracts"]:
-        named += [name for key in ("modules", "source_modules") for name in contract.get(key, ())]
+        listed = [name for key in ("modules", "source_modules", "forbidden_modules") for name in contract.get(key, ())]
+        named += [name for name in listed if name.partition(".")[0] in LINTER["root_packages"]]
     for name in named:
         folder = tmp_path.joinpath(*name.split("."))
         folder.mkdir(parents=True, exist_ok=True)
