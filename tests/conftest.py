@@ -1,12 +1,23 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and a summary of what each adapter promised and kept."""
 
+import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.settings import Settings
 from shared.weights import DEFAULT_MODELS
+from tests.emulators import Emulator, firestore_emulator, gcs_emulator, pubsub_emulator
 from tests.model_files import pulled
+
+# Ids of the parameters that say which adapter a contract test ran against.
+ADAPTERS = ("local", "google-live", "google", "modal-live", "modal", "aws")
+OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+_CONTRACT = re.compile(
+    rf"tests/contract/test_(?P<port>\w+)\.py::[^\[]+\[(?:.*-)?(?P<adapter>{'|'.join(ADAPTERS)})(?:-.*)?\]"
+)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +32,39 @@ def models(models_dir: Path) -> Path:
     for alias in DEFAULT_MODELS.values():
         pulled(alias, models_dir)
     return models_dir
+
+
+@pytest.fixture(scope="session")
+def firestore() -> Iterator[Emulator]:
+    """The emulator of Firestore, without security rules. Each test takes a project of its own."""
+    with firestore_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def pubsub() -> Iterator[Emulator]:
+    """The emulator of Pub/Sub. Each test takes a project of its own."""
+    with pubsub_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[Emulator]:
+    """fake-gcs-server, which notifies nobody. Each test takes a bucket of its own."""
+    with gcs_emulator() as emulator:
+        yield emulator
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how the contract tests of each port ended for each adapter."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for outcome in OUTCOMES:
+        for report in terminalreporter.getreports(outcome):
+            if found := _CONTRACT.match(report.nodeid):
+                counts.setdefault((found["port"], found["adapter"]), Counter())[outcome] += 1
+    if not counts:
+        return
+    terminalreporter.section("contracts by adapter")
+    for (port, adapter), outcomes in sorted(counts.items()):
+        told = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES if outcomes[outcome])
+        terminalreporter.line(f"{port:20} {adapter:12} {told}")

@@ -9,13 +9,12 @@ from google.auth import exceptions as auth
 
 from shared.errors import PipelineError
 
-# The most specific class wins. What a deployment lacks (a database, a topic, a permission) counts as a service
-# that does not answer: someone mends it, and the work that waited goes on.
+# The most specific class wins. What a deployment lacks (a database, a topic, a permission) counts as a
+# service that does not answer: someone mends it, and the work that waited goes on.
 CODES: Mapping[type[Exception], str] = MappingProxyType(
     {
         api.GoogleAPIError: "internal",
         api.RetryError: "service.unavailable",
-        api.GoogleAPICallError: "internal",
         api.Redirection: "service.unavailable",
         api.Unauthorized: "service.unavailable",
         api.Forbidden: "service.unavailable",
@@ -26,8 +25,8 @@ CODES: Mapping[type[Exception], str] = MappingProxyType(
         api.ServerError: "service.unavailable",
         api.MethodNotImplemented: "internal",
         auth.GoogleAuthError: "service.unavailable",
-        ConnectionError: "service.unavailable",
-        TimeoutError: "service.unavailable",
+        # Of the network: refused or cut connections, names that are not found, TLS, timeouts, and all of requests'.
+        OSError: "service.unavailable",
     }
 )
 
@@ -38,14 +37,14 @@ def translated(service: str, codes: Mapping[type[Exception], str] = MappingProxy
 
     Args:
         service: Its name, for the sentence.
-        codes: What some exceptions mean for this one call, before the map.
+        codes: What some exceptions mean for this one call: rows that come in place of the map's, or beside them.
     """
+    table = {**CODES, **codes}
     try:
         yield
     except PipelineError:
         raise
-    except tuple({*CODES, *codes}) as error:
-        table = {**CODES, **codes}
+    except tuple(table) as error:
         code = next(table[kind] for kind in type(error).__mro__ if kind in table)
         if code == "service.unavailable":
             raise PipelineError(code, f"{service} did not answer: {type(error).__name__}.") from error
