@@ -92,8 +92,8 @@ def _reached(main: Path, contents: _Contents, root: Path) -> Iterator[Path]:
     for module in contents.runs:
         finder.import_hook(module)
     for name, found in finder.modules.items():
-        if name.partition(".")[0] in _OUR_PACKAGES and found.__file__:
-            yield Path(found.__file__)
+        if name.partition(".")[0] in _OUR_PACKAGES and (file := getattr(found, "__file__", None)):
+            yield Path(file)
 
 
 def _write(path: Path, files: Mapping[str, bytes]) -> None:

@@ -138,7 +138,12 @@ class GoogleCloud:
 
 @contextmanager
 def google_cloud(
-    functions: Mapping[str, UnpackedFunction], folder: Path, runner: Mapping[str, str], **settings: str
+    functions: Mapping[str, UnpackedFunction],
+    folder: Path,
+    runner: Mapping[str, str],
+    *,
+    is_swept: bool = True,
+    **settings: str,
 ) -> Iterator[GoogleCloud]:
     """Serve all functions on fresh emulators.
 
@@ -146,6 +151,7 @@ def google_cloud(
         functions: Of :func:`unpack_functions`.
         folder: For logs.
         runner: Environment that leads Modal's client to where GPU stages run.
+        is_swept: Whether ``sweep`` is called again and again.
         settings: More ``EARWITNESS_*`` settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +180,8 @@ def google_cloud(
         for function in served.values():
             function.wait_until_ready()
         cloud = GoogleCloud(served, emulators, audit)
-        stack.enter_context(_scheduled(cloud))
+        if is_swept:
+            stack.enter_context(_scheduled(cloud))
         yield cloud
 
 

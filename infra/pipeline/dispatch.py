@@ -10,7 +10,16 @@ from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
 from shared.advance import Step, advance
 from shared.errors import PipelineError
-from shared.events import Artifact, Fact, StageCompleted, StageDeferred, StageDispatched, StageFailed, StagesClaimed
+from shared.events import (
+    Artifact,
+    Fact,
+    StageCompleted,
+    StageDeferred,
+    StageDispatched,
+    StageFailed,
+    StageProgressed,
+    StagesClaimed,
+)
 from shared.jobs import Job
 from shared.media import ObjectInfo, ObjectRef
 from shared.requests import Output, ReportTarget, StageRequest
@@ -49,7 +58,9 @@ def dispatch_due(services: Services, job_id: str) -> None:
 def apply_fact(services: Services, job_id: str, fact: Fact) -> Step:
     """Commit what a fact does, stop calls that it made pointless, and publish what it caused."""
     step = _apply(services, job_id, fact)
-    publish_committed(services, job_id)
+    # Progress causes no event, and comes too often to look for those of others.
+    if not isinstance(fact, StageProgressed):
+        publish_committed(services, job_id)
     return step
 
 
