@@ -1,0 +1,140 @@
+"""The whole way on Google's emulators: bundles under functions-framework, pushes, and Modal's client and containers.
+
+Stand-ins take the place of models but in the last test, which compares the transcript with the local cloud's.
+"""
+
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.stages import MODELS_VOLUME
+from tests.clouds import Phone, behave, wait_for
+from tests.google_cloud import GoogleCloud, UnpackedFunction, google_cloud
+from tests.media import encode, tone
+from tests.modal_server import modal_server
+from tests.modal_server.standins import APPS
+from tests.unit.test_deliveries import bare_push
+
+WAV = encode("wav", tone(2.0))
+ARTIFACTS = ["captions.srt", "captions.vtt", "transcript.json", "turns.json", "words.json"]
+JOBS = 20
+KILLS = 15
+
+
+def test_while_modal_cannot_be_reached_a_stage_stays_ready_and_says_why(
+    bundled: Mapping[str, UnpackedFunction], tmp_path: Path
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        nobody.listen()  # and never accepts: a server that refuses is known sooner
+        nowhere = {
+            "MODAL_SERVER_URL": f"http://127.0.0.1:{nobody.getsockname()[1]}",
+            "MODAL_TOKEN_ID": "ak-test",
+            "MODAL_TOKEN_SECRET": "as-test",
+        }
+        with google_cloud(bundled, tmp_path, nowhere, is_swept=False) as cloud:
+            phone = cloud.phone
+            job_id = phone.send(WAV, content_type="audio/wav")
+            job = phone.wait(job_id, lambda job: all(stage(job, name)["error"] for name in ("transcribe", "diarize")))
+            assert job["state"] == "running"
+            for name in ("transcribe", "diarize"):
+                assert (stage(job, name)["state"], stage(job, name)["attempt"]) == ("pending", 1)
+                assert stage(job, name)["error"]["code"] == "service.unavailable"
+                assert stage(job, name)["error"]["message"].startswith("Modal ")
+            # The event once more, until both stages are due again: how long does the function take to answer?
+            (event, *_) = [event for event in cloud.events(job_id) if event.type == "media.validated"]
+            headers, body = bare_push(event.to_json().encode())
+            waits = [0.0]
+
+            def is_tried_again() -> bool:
+                started = time.monotonic()
+                orchestrate = cloud.functions["orchestrate"].url
+                answer = httpx.post(orchestrate, content=body, headers=headers, timeout=30.0, trust_env=False)
+                waits.append(time.monotonic() - started)
+                assert answer.status_code == 200
+                return stage(phone.job(job_id), "transcribe")["attempt"] == 2
+
+            wait_for(is_tried_again, every_s=0.2)
+            assert max(waits) < 10.0
+    print(f"\nModal is silent: orchestrate answered within {max(waits):.1f} s")
+
+
+def stage(job: dict[str, Any], name: str) -> dict[str, Any]:
+    return job["stages"][name]
+
+
+@pytest.fixture
+def standins(tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """A Modal server on which stand-ins are deployed under the names of the GPU jobs: the variables that lead there."""
+    with modal_server(tmp_path / "modal") as server:
+        server.deploy(*APPS)
+        behave(server.volume_folder(MODELS_VOLUME), transcribe={"sleep_s": 0.2}, diarize={"sleep_s": 0.2})
+        yield server.environment
+
+
+def test_a_recording_goes_the_whole_way(
+    bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    with google_cloud(bundled, tmp_path, standins) as cloud:
+        ready_s = time.monotonic() - started
+        job_id = cloud.phone.send(WAV, content_type="audio/wav", filename="talk.wav")
+        job = cloud.phone.wait(job_id)
+        done_s = time.monotonic() - started - ready_s
+        assert job["state"] == "completed", job
+        check_once(cloud, [job_id])
+        lines = cloud.phone.client.get(f"/v1/jobs/{job_id}/transcript?format=srt").text
+        assert "word0" in lines
+    print(f"\nthe whole way on emulators: {done_s:.1f} s for the job, {ready_s:.1f} s for emulators and functions")
+
+
+def send_patiently(phone: Phone) -> str:
+    """What an app does whose server may be restarting."""
+
+    def sent() -> str | None:
+        try:
+            return phone.send(WAV, content_type="audio/wav")
+        except httpx.TransportError:
+            return None
+
+    return wait_for(sent)
+
+
+def check_once(cloud: GoogleCloud, job_ids: list[str]) -> None:
+    """One set of artifacts a job, and each stage and the job itself completed once, whatever came twice."""
+    wait_for(lambda: {event.jobid for event in cloud.events() if event.type == "job.completed"} == set(job_ids))
+    assert cloud.artifacts() == sorted(f"default/{job_id}/{name}" for job_id in job_ids for name in ARTIFACTS)
+    known = {event.id: event for event in cloud.events()}  # an event that was delivered twice has one id
+    told = Counter((event.jobid, event.type, event.data.get("stage")) for event in known.values())
+    endings = {what: count for what, count in told.items() if what[1] in ("stage.completed", "job.completed")}
+    assert set(endings.values()) == {1} and len(endings) == len(job_ids) * 5
+
+
+def test_twenty_jobs_survive_functions_that_are_killed_at_random(
+    bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path
+) -> None:
+    chance = random.Random(20)
+    with google_cloud(bundled, tmp_path, standins, lease_s="3") as cloud:
+        job_ids: list[str] = []
+        killed: Counter[str] = Counter()
+        while len(job_ids) < JOBS or sum(killed.values()) < KILLS:
+            if len(job_ids) < JOBS:
+                job_ids.append(send_patiently(cloud.phone))
+            if sum(killed.values()) < KILLS:
+                victim = cloud.functions[chance.choice(("on_upload", "orchestrate", "on_report", "sweep"))]
+                time.sleep(chance.uniform(0.0, 0.5))  # the point of it: any moment may be the one
+                victim.kill()
+                victim.start()
+                killed[victim.function.name] += 1
+        jobs = [cloud.phone.wait(job_id, timeout_s=180.0) for job_id in job_ids]
+        assert {job["state"] for job in jobs} == {"completed"}
+        check_once(cloud, job_ids)
+        again = sum(job["stages"][stage]["attempt"] - 1 for job in jobs for stage in job["stages"])
+    print(f"\n{JOBS} jobs completed, {dict(killed)} killed, {again} attempts more than stages")
