@@ -110,7 +110,9 @@ class _ObjectServer:
     async def download(self, request: Request) -> Response:
         """Read an object, whole or a range of it."""
         self._check(request, "GET")
-        ref = _ref(request)
+        # It is a number if it is there: the signature covers it.
+        generation = request.query_params.get("generation")
+        ref = _ref(request).model_copy(update={"generation": int(generation) if generation else None})
         info, path = self._store.stat(ref), self._store.path(ref)
         return FileResponse(path, media_type=info.content_type, headers=_describe(info))
 

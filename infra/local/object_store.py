@@ -93,8 +93,11 @@ class LocalObjectStore:
         return SignedRequest(method=method, url=url, headers=headers)
 
     def sign_download(self, ref: ObjectRef, *, expires_s: float) -> str:
-        """A signed ``GET``."""
-        return self._signer.sign("GET", self._url(ref), {}, expires_s=expires_s, now=self._clock.now())
+        """A signed ``GET``; of one generation, if one is given, and of no later one."""
+        parameters = {} if ref.generation is None else {"generation": str(ref.generation)}
+        return self._signer.sign(
+            "GET", self._url(ref), {}, expires_s=expires_s, now=self._clock.now(), parameters=parameters
+        )
 
     def stat(self, ref: ObjectRef) -> ObjectInfo:
         """The object's description."""
@@ -115,10 +118,12 @@ class LocalObjectStore:
             raise
 
     def delete(self, ref: ObjectRef) -> None:
-        """Remove the object and its content."""
+        """Remove the object and its content; with a generation, only while it is that one."""
         with self._database.write() as connection:
             row = connection.execute(
-                "DELETE FROM objects WHERE bucket = ? AND name = ? RETURNING file", (ref.bucket, ref.name)
+                "DELETE FROM objects WHERE bucket = ? AND name = ? AND generation = coalesce(?, generation) "
+                "RETURNING file",
+                (ref.bucket, ref.name, ref.generation),
             ).fetchone()
         if row is not None:
             (self._folder / row["file"]).unlink(missing_ok=True)

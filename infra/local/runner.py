@@ -1,5 +1,6 @@
 """GPU stages on this machine: one warm worker process a stage, fed one attempt at a time."""
 
+import json
 import logging
 import os
 import queue
@@ -10,9 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from infra.answers import answered_call
 from infra.child import Child, ChildDied, ChildTimeout
-from shared.errors import ErrorInfo, PipelineError
-from shared.model import Value
+from shared.errors import PipelineError
 from shared.ports import Call, CallState
 from shared.requests import StageRequest
 from shared.stages import STAGES
@@ -78,13 +79,6 @@ class LocalRunner:
 
     def _worker(self, call_id: str) -> "_StageWorker":
         return self._workers[call_id.split("/")[2]]
-
-
-class _Answer(Value):
-    """What a worker says of one request."""
-
-    ok: bool
-    error: ErrorInfo | None = None
 
 
 class _StageWorker:
@@ -165,17 +159,13 @@ class _StageWorker:
             return Call(CallState.LOST)
         timeout_s = min(STAGES[self._stage].timeout_s, remaining_s)
         try:
-            answer = _Answer.from_json(self._child.call(request.to_json(), timeout_s=timeout_s))
+            return answered_call(json.loads(self._child.call(request.to_json(), timeout_s=timeout_s)))
         except ChildTimeout:
             return Call(CallState.FAILED, PipelineError("stage.timeout").info)
         except (ChildDied, OSError, RuntimeError, ValueError) as error:
             if not self._closing:
                 log.warning("the %s worker failed: %s", self._stage, error)
             return Call(CallState.FAILED, PipelineError("stage.crashed").info)
-        if answer.ok:
-            return Call(CallState.SUCCEEDED)
-        # The worker has reported this failure; it is repeated here in case the report got lost.
-        return Call(CallState.FAILED, answer.error or PipelineError("internal").info)
 
 
 def _environment(models_dir: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from shared.errors import PipelineError
@@ -36,11 +37,21 @@ class UrlSigner:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def sign(self, method: str, url: str, headers: Mapping[str, str], *, expires_s: float, now: datetime) -> str:
-        """The URL with a signature over method, path, and every given header, good for ``expires_s`` seconds."""
+    def sign(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        expires_s: float,
+        now: datetime,
+        parameters: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """The URL, signed with its parameters and every given header, good for ``expires_s`` seconds."""
         parts = urlsplit(url)
         signed = {"host": parts.netloc, **{name.lower(): value for name, value in headers.items()}}
         query = {
+            **parameters,
             "X-Goog-Algorithm": _ALGORITHM,
             "X-Goog-Credential": f"earwitness/{now:%Y%m%d}/{_SCOPE}",
             "X-Goog-Date": now.strftime(_TIME),

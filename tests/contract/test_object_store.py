@@ -50,11 +50,6 @@ DEFECTS = {
         "test_deleting_a_generation_leaves_a_later_one",
     ): "fake-gcs-server 1.54 deletes whatever generation it has",
     ("google", "test_a_name_may_have_a_thousand_bytes"): "fake-gcs-server 1.54 keeps objects in files of their names",
-    ("local", "test_deleting_a_generation_leaves_a_later_one"): "the local store deletes whatever generation it has",
-    (
-        "local",
-        "test_a_signed_get_of_a_generation_reads_no_later_one",
-    ): "the local store signs URLs without a generation",
 }
 
 

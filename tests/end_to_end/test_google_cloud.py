@@ -19,13 +19,14 @@ from tests.clouds import Phone, behave, wait_for
 from tests.google_cloud import GoogleCloud, UnpackedFunction, google_cloud
 from tests.media import encode, tone
 from tests.modal_server import modal_server
-from tests.modal_server.standins import APPS
+from tests.modal_server import standins as standin_apps
 from tests.unit.test_deliveries import bare_push
 
 WAV = encode("wav", tone(2.0))
 ARTIFACTS = ["captions.srt", "captions.vtt", "transcript.json", "turns.json", "words.json"]
 JOBS = 20
 KILLS = 15
+ENDED_S = 150.0
 
 
 def test_while_modal_cannot_be_reached_a_stage_stays_ready_and_says_why(
@@ -74,7 +75,7 @@ def stage(job: dict[str, Any], name: str) -> dict[str, Any]:
 def standins(tmp_path: Path) -> Iterator[Mapping[str, str]]:
     """A Modal server on which stand-ins are deployed under the names of the GPU jobs: the variables that lead there."""
     with modal_server(tmp_path / "modal") as server:
-        server.deploy(*APPS)
+        server.deploy(standin_apps)
         behave(server.volume_folder(MODELS_VOLUME), transcribe={"sleep_s": 0.2}, diarize={"sleep_s": 0.2})
         yield server.environment
 
@@ -117,6 +118,15 @@ def check_once(cloud: GoogleCloud, job_ids: list[str]) -> None:
     assert set(endings.values()) == {1} and len(endings) == len(job_ids) * 5
 
 
+def ended(cloud: GoogleCloud, job_id: str) -> dict[str, Any]:
+    """A job once it is over; one that never is fails with its story."""
+    try:
+        return cloud.phone.wait(job_id, timeout_s=ENDED_S)
+    except AssertionError as error:
+        told = [event.type for event in cloud.events(job_id)]
+        raise AssertionError(f"{cloud.phone.job(job_id)}\n{told}\n{cloud.sweeps[-3:]}") from error
+
+
 def test_twenty_jobs_survive_functions_that_are_killed_at_random(
     bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -133,7 +143,7 @@ def test_twenty_jobs_survive_functions_that_are_killed_at_random(
                 victim.kill()
                 victim.start()
                 killed[victim.function.name] += 1
-        jobs = [cloud.phone.wait(job_id, timeout_s=180.0) for job_id in job_ids]
+        jobs = [ended(cloud, job_id) for job_id in job_ids]
         assert {job["state"] for job in jobs} == {"completed"}
         check_once(cloud, job_ids)
         again = sum(job["stages"][stage]["attempt"] - 1 for job in jobs for stage in job["stages"])
