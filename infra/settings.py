@@ -39,6 +39,8 @@ class Settings(BaseSettings):
         max_size_bytes: Largest upload.
         max_duration_s: Longest recording.
         upload_expires_s: How long an upload URL is good, and a job waits for its upload.
+        upload_late_s: After how long ``sweep`` looks for an upload whose finalize event has not come; and again after
+            twice that, four times that, and so on.
         upload_grace_s: How much longer a job waits for an upload that began in time.
         lease_s: How long a claimed stage is left alone before another dispatcher takes it over.
         probe_timeout_s: Limit for looking at one upload.
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
     max_size_bytes: int = Field(default=MediaLimits().max_size_bytes, gt=0)
     max_duration_s: float = Field(default=MediaLimits().max_duration_s, gt=0)
     upload_expires_s: float = Field(default=24 * 3600.0, gt=0, le=7 * 24 * 3600.0)
+    upload_late_s: float = Field(default=60.0, gt=0)
     upload_grace_s: float = Field(default=3600.0, ge=0)
     lease_s: float = Field(default=15.0, gt=0)
     probe_timeout_s: float = Field(default=20.0, gt=0)

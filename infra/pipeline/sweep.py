@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING)
 _TIMEOUT_GRACE_S = 60.0
-_VALIDATION_LIMIT = timedelta(seconds=2 * STAGES["validate"].timeout_s)
+# A probe is tried twice, and storing its verdict takes a moment.
+_PROBES = 3
 
 
 @dataclass
@@ -53,9 +54,10 @@ def sweep(services: Services, *, page_size: int = 100) -> Swept:
 
 def _mend(services: Services, job: Job, swept: Swept) -> None:
     now = services.clock.now()
-    if job.state is JobState.AWAITING_UPLOAD and job.upload_expires_at <= now:
-        _end_waiting(services, job, now, swept)
-    if job.state is JobState.VALIDATING and job.media and job.updated_at + _VALIDATION_LIMIT <= now:
+    if job.state is JobState.AWAITING_UPLOAD and (job.upload_expires_at <= now or _is_late(services, job, now)):
+        _look_for_upload(services, job, now, swept)
+    validation_limit = timedelta(seconds=_PROBES * services.settings.probe_timeout_s)
+    if job.state is JobState.VALIDATING and job.media and job.updated_at + validation_limit <= now:
         # Its finalize event is gone, or will be late: look at the upload from here.
         receive_upload(services, job.media.object)
         swept.revalidated += 1
@@ -70,8 +72,18 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
         swept.dispatched += len(due)
 
 
-def _end_waiting(services: Services, job: Job, now: datetime, swept: Swept) -> None:
-    """Take up an upload whose finalize event is late or lost; without one, give the job up.
+def _is_late(services: Services, job: Job, now: datetime) -> bool:
+    """Whether to look for an upload whose finalize event did not come: ever less often, the longer none is there.
+
+    That is in the second, third, fifth, ninth … minute of a job, so that a job whose upload never comes costs eleven
+    looks a day and not a thousand.
+    """
+    age = int((now - job.created_at) / timedelta(seconds=services.settings.upload_late_s))
+    return age.bit_count() == 1
+
+
+def _look_for_upload(services: Services, job: Job, now: datetime, swept: Swept) -> None:
+    """Take up an upload whose finalize event is late or lost; without one, give the job up once its time is over.
 
     An upload that began while its URL was good may still be under way, hence the grace.
     """

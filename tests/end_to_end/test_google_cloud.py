@@ -131,7 +131,7 @@ def test_twenty_jobs_survive_functions_that_are_killed_at_random(
     bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path
 ) -> None:
     chance = random.Random(20)
-    with google_cloud(bundled, tmp_path, standins, lease_s="3") as cloud:
+    with google_cloud(bundled, tmp_path, standins, lease_s="3", upload_late_s="3", probe_timeout_s="5") as cloud:
         job_ids: list[str] = []
         killed: Counter[str] = Counter()
         while len(job_ids) < JOBS or sum(killed.values()) < KILLS:

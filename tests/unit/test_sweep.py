@@ -70,6 +70,23 @@ def test_an_upload_whose_finalize_event_was_lost_is_taken_up_and_not_expired(ser
     assert services.jobs.get(created.job.job_id).state is JobState.RUNNING
 
 
+def test_an_upload_whose_finalize_event_is_late_is_looked_for_ever_less_often(services: Services) -> None:
+    created = create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions(diarize=False))
+    started, looks = services.clock.now(), []
+    stat = services.objects.stat
+    services.objects.stat = lambda ref: (looks.append(services.clock.now()), stat(ref))[1]
+    for _ in range(3600):
+        services.clock.pass_by(seconds=1)
+        sweep(services)
+    minutes = sorted({int((look - started).total_seconds() // 60) for look in looks})
+    assert minutes == [1, 2, 4, 8, 16, 32, 60]  # the last because then its URL has expired
+    services.clock.pass_by(minutes=5)
+    ref = ObjectRef(bucket=services.settings.uploads_bucket, name=f"t/{created.job.job_id}/media")
+    services.objects.write(ref, b"RIFF", content_type="")
+    assert sweep(services).revalidated == 1
+    assert services.jobs.get(created.job.job_id).state is JobState.RUNNING
+
+
 def test_a_stage_that_no_event_started_is_started(services: Services) -> None:
     job_id = uploaded(services).job_id
     assert sweep(services).dispatched == 1
