@@ -93,15 +93,12 @@ class FunctionProcess:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
-    def wait_until_ready(self) -> None:
-        def answers() -> bool:
-            assert self.process is not None and self.process.poll() is None, self.log.read_text()[-2000:]
-            try:
-                return httpx.get(f"{self.url}/robots.txt", trust_env=False).status_code == 404
-            except httpx.TransportError:
-                return False
-
-        wait_for(answers, timeout_s=READY_S, every_s=0.05)
+    def answers(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, self.log.read_text()[-2000:]
+        try:
+            return httpx.get(f"{self.url}/robots.txt", trust_env=False).status_code == 404
+        except httpx.TransportError:
+            return False
 
 
 @dataclass
@@ -178,7 +175,7 @@ def google_cloud(
             stack.callback(function.kill)
             function.start()
         for function in served.values():
-            function.wait_until_ready()
+            wait_for(function.answers, timeout_s=READY_S, every_s=0.05)
         cloud = GoogleCloud(served, emulators, audit)
         if is_swept:
             stack.enter_context(_scheduled(cloud))

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from shared.stages import MODELS_VOLUME
-from tests.clouds import Phone, behave, wait_for
+from tests.clouds import behave, wait_for
 from tests.google_cloud import GoogleCloud, UnpackedFunction, google_cloud
 from tests.media import encode, tone
 from tests.modal_server import modal_server
@@ -76,7 +76,7 @@ def standins(tmp_path: Path) -> Iterator[Mapping[str, str]]:
     """A Modal server on which stand-ins are deployed under the names of the GPU jobs: the variables that lead there."""
     with modal_server(tmp_path / "modal") as server:
         server.deploy(standin_apps)
-        behave(server.volume_folder(MODELS_VOLUME), transcribe={"sleep_s": 0.2}, diarize={"sleep_s": 0.2})
+        behave(server.volume_folder(MODELS_VOLUME), transcribe={"sleep_s": 0.5}, diarize={"sleep_s": 0.5})
         yield server.environment
 
 
@@ -94,18 +94,6 @@ def test_a_recording_goes_the_whole_way(
         lines = cloud.phone.client.get(f"/v1/jobs/{job_id}/transcript?format=srt").text
         assert "word0" in lines
     print(f"\nthe whole way on emulators: {done_s:.1f} s for the job, {ready_s:.1f} s for emulators and functions")
-
-
-def send_patiently(phone: Phone) -> str:
-    """What an app does whose server may be restarting."""
-
-    def sent() -> str | None:
-        try:
-            return phone.send(WAV, content_type="audio/wav")
-        except httpx.TransportError:
-            return None
-
-    return wait_for(sent)
 
 
 def check_once(cloud: GoogleCloud, job_ids: list[str]) -> None:
@@ -134,11 +122,13 @@ def test_twenty_jobs_survive_functions_that_are_killed_at_random(
     with google_cloud(bundled, tmp_path, standins, lease_s="3", upload_late_s="3", probe_timeout_s="5") as cloud:
         job_ids: list[str] = []
         killed: Counter[str] = Counter()
-        while len(job_ids) < JOBS or sum(killed.values()) < KILLS:
+        while len(job_ids) < JOBS or killed.total() < KILLS:
             if len(job_ids) < JOBS:
-                job_ids.append(send_patiently(cloud.phone))
-            if sum(killed.values()) < KILLS:
-                victim = cloud.functions[chance.choice(("on_upload", "orchestrate", "on_report", "sweep"))]
+                job_ids.append(cloud.phone.send(WAV, content_type="audio/wav"))
+            # One that is at work: a function that has only begun to start has nothing to lose.
+            served = [function for name, function in cloud.functions.items() if name != "api" and function.answers()]
+            if served and killed.total() < KILLS:
+                victim = chance.choice(served)
                 time.sleep(chance.uniform(0.0, 0.5))  # the point of it: any moment may be the one
                 victim.kill()
                 victim.start()
@@ -147,4 +137,9 @@ def test_twenty_jobs_survive_functions_that_are_killed_at_random(
         assert {job["state"] for job in jobs} == {"completed"}
         check_once(cloud, job_ids)
         again = sum(job["stages"][stage]["attempt"] - 1 for job in jobs for stage in job["stages"])
-    print(f"\n{JOBS} jobs completed, {dict(killed)} killed, {again} attempts more than stages")
+        mended: Counter[str] = Counter()
+        for swept in cloud.sweeps:
+            mended.update(swept)
+        twice = len(cloud.events()) - len({event.id for event in cloud.events()})
+    print(f"\n{JOBS} jobs completed once each; killed at work: {dict(killed)}")
+    print(f"attempts beyond the first: {again}; events delivered again: {twice}; swept: {dict(mended)}")
