@@ -62,8 +62,9 @@ def run_attempt(request: StageRequest, work: Work) -> dict[str, Any]:
         work: What to do with the media.
 
     Returns:
-        ``{"ok": True}``, or ``{"ok": False, "error": {code, message, retryable}}``, for a runner that is asked
-        before, or instead of, the report's arrival.
+        ``{"ok": True, "report": …}`` with the :class:`~shared.events.StageCompleted` as plain data, even if that
+        could not be delivered, or ``{"ok": False, "error": {code, message, retryable}}``: for a runner that is
+        asked before, or instead of, the report's arrival.
     """
     with httpx.Client(timeout=TIMEOUT) as client, Reporter(client, request) as reporter:
         report: StageCompleted | StageFailed
@@ -78,11 +79,11 @@ def run_attempt(request: StageRequest, work: Work) -> dict[str, Any]:
         except Unwanted:
             return _refused(request)
         except PipelineError as error:
+            # The work is done and its products are stored. The answer tells so to who asks the runner.
             log.error("%s could not be reported: %s", report.type, error)
-            return {"ok": False, "error": error.info.model_dump()}
     if isinstance(report, StageFailed):
         return {"ok": False, "error": report.error.model_dump()}
-    return {"ok": True}
+    return {"ok": True, "report": report.model_dump(mode="json")}
 
 
 def _attempt(client: httpx.Client, request: StageRequest, work: Work, reporter: Reporter) -> StageCompleted:

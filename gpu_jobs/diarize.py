@@ -7,37 +7,57 @@ from typing import IO, Any
 import modal
 
 from gpu_jobs.attempt import OnProgress, Outcome, run_attempt
-from gpu_jobs.loading import MODELS_DIR_VARIABLE, WarmModel, models_dir
+from gpu_jobs.loading import MODELS_DIR_VARIABLE, MODELS_MOUNT, ONE_THREAD, WarmModel, ahead_of_need, models_dir
+from gpu_jobs.placement import STARTUP_TIMEOUT_S, placement
 from shared.events import Metrics
 from shared.requests import StageRequest
-from shared.stages import STAGES
+from shared.stages import MODELS_VOLUME, STAGES
 from shared.weights import DEFAULT_MODELS
 
 STAGE = STAGES["diarize"]
-MODELS_MOUNT = "/models"
+PLACEMENT = placement(STAGE)
 # Read when the image is built, by whoever deploys.
 LOCK = Path(__file__).parent / "locks" / f"{STAGE.name}.txt"
 
 image = (
     modal.Image.debian_slim(python_version="3.11")
     .uv_pip_install(requirements=[str(LOCK)], extra_options="--require-hashes --no-deps")
-    .env({MODELS_DIR_VARIABLE: MODELS_MOUNT, "HF_HUB_OFFLINE": "1", "PYANNOTE_METRICS_ENABLED": "0"})
+    .env({MODELS_DIR_VARIABLE: MODELS_MOUNT, "HF_HUB_OFFLINE": "1", "PYANNOTE_METRICS_ENABLED": "0", **ONE_THREAD})
     .add_local_python_source("shared", "gpu_jobs")
 )
-app = modal.App("earwitness-diarize", image=image)
-models = modal.Volume.from_name("earwitness-models", create_if_missing=True)
+app = modal.App(STAGE.app_name, image=image)
+# Filled by whoever deploys; a job only reads it.
+models = modal.Volume.from_name(MODELS_VOLUME, create_if_missing=True).with_mount_options(read_only=True)
 
 
-@app.cls(gpu="T4", timeout=int(STAGE.timeout_s), volumes={MODELS_MOUNT: models}, scaledown_window=120)
+# No retries by Modal: the pipeline repeats a failed attempt itself, with fresh URLs and a number of its own, and would
+# not know of attempts that Modal made in between.
+@app.cls(
+    gpu=PLACEMENT.gpu,
+    cpu=PLACEMENT.cpu_cores,
+    memory=PLACEMENT.memory_mib,
+    timeout=PLACEMENT.timeout_s,
+    startup_timeout=STARTUP_TIMEOUT_S,
+    max_containers=PLACEMENT.max_containers,
+    scaledown_window=PLACEMENT.scaledown_window_s,
+    volumes={MODELS_MOUNT: models},
+    enable_memory_snapshot=True,
+)
 class Diarize:
     """A warm speaker pipeline."""
 
     model: str = modal.parameter(default=DEFAULT_MODELS["diarize"])
 
-    @modal.enter()
+    @modal.enter(snap=True)
+    def import_runtime(self) -> None:
+        """Import the model's runtime, on a CPU: a container that starts from the snapshot has done so already."""
+        from gpu_jobs.diarizer import import_runtime
+
+        ahead_of_need(import_runtime)
+
+    @modal.enter(snap=False)
     def load(self) -> None:
         """Load the model; a failure is left for the next attempt to report."""
-        # Imported here, so that deploying and dispatching need no model runtime.
         from gpu_jobs.diarizer import Diarizer
 
         self._model = WarmModel(lambda: Diarizer(models_dir(), self.model))

@@ -34,6 +34,22 @@ _RELEASE_EVERY = 64
 _MIN_SPOKEN_S = 0.2
 
 
+def import_runtime() -> None:
+    """Import what runs the model, which takes seconds; looks for no accelerator.
+
+    Not done where this module is imported, so that looking at a job does not load a model runtime.
+    """
+    # Read when pyannote is imported: it would report usage, and look for files at the hub.
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from gpu_jobs import torchaudio_stub
+
+    torchaudio_stub.install()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That torchcodec, which is not used, is missing.
+        import pyannote.audio.pipelines  # noqa: F401
+
+
 @dataclass(frozen=True)
 class Told:
     """What came of one recording."""
@@ -58,9 +74,7 @@ class Diarizer:
         folder = models_dir / alias
         if not all((folder / file.name).is_file() for file in self.model.files):
             raise PipelineError("model.unavailable", f"Model '{alias}' is not on this machine.")
-        # Read when pyannote is imported: it would report usage, and look for files at the hub.
-        os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        import_runtime()
         import torch
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,11 +137,8 @@ class Diarizer:
 
 
 def _build_pipeline(folder: Path, row: Model, device: str) -> Any:
-    from gpu_jobs import torchaudio_stub
-
-    torchaudio_stub.install()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That torchcodec, which is not used, is missing.
+        warnings.simplefilter("ignore")  # Of what torch deprecates, and pyannote still uses.
         import torch
         from pyannote.audio import Model as PyannoteModel
         from pyannote.audio.pipelines import SpeakerDiarization

@@ -1,4 +1,4 @@
-"""Where models lie, and one that is kept warm."""
+"""Where models lie, and one that is kept warm; what is done ahead of need."""
 
 import logging
 import os
@@ -10,20 +10,31 @@ from typing import Generic, TypeVar
 log = logging.getLogger(__name__)
 
 MODELS_DIR_VARIABLE = "EARWITNESS_MODELS_DIR"
+MODELS_MOUNT = "/models"
+# One thread a model: more of them fight over shared cores, and parallelism comes from windows and processes.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 Loaded = TypeVar("Loaded")
 
 
 def models_dir() -> Path:
     """The folder that holds a folder for each model."""
-    return Path(os.environ.get(MODELS_DIR_VARIABLE, "/models"))
+    return Path(os.environ.get(MODELS_DIR_VARIABLE, MODELS_MOUNT))
+
+
+def ahead_of_need(step: Callable[[], object]) -> None:
+    """Do now what an attempt would otherwise wait for.
+
+    A failure is only logged: the attempt that needs it tries again, and reports the error as its own, to someone who
+    can act on it.
+    """
+    try:
+        step()
+    except Exception:
+        log.exception("could not be done ahead of need")
 
 
 class WarmModel(Generic[Loaded]):
-    """A model that is loaded once, ahead of need if possible.
-
-    A failure to load ahead is only logged: the attempt that needs the model tries again, and reports the error
-    as its own, to someone who can act on it.
-    """
+    """A model that is loaded once, ahead of need if possible."""
 
     def __init__(self, load: Callable[[], Loaded]) -> None:
         self._load = load
@@ -37,10 +48,7 @@ class WarmModel(Generic[Loaded]):
 
     def try_to_load(self) -> None:
         """Load ahead of need."""
-        try:
-            self._ensure()
-        except Exception:
-            log.exception("the model could not be loaded ahead of need")
+        ahead_of_need(self._ensure)
 
     def get(self) -> tuple[Loaded, float]:
         """The model, and the seconds its loading took if this is the first use, else 0.

@@ -27,6 +27,15 @@ _SPEECH_PROBABILITY = 0.35
 _VAD_FRAME = 512
 
 
+def import_runtime() -> None:
+    """Import what runs the model, which takes seconds; looks for no accelerator.
+
+    Not done where this module is imported, so that looking at a job does not load a model runtime.
+    """
+    import ctranslate2  # noqa: F401
+    import faster_whisper  # noqa: F401
+
+
 @dataclass(frozen=True)
 class Heard:
     """What came of one recording."""
@@ -66,7 +75,7 @@ class Recognizer:
         folder = models_dir / alias
         if not all((folder / file.name).is_file() for file in self.model.files):
             raise PipelineError("model.unavailable", f"Model '{alias}' is not on this machine.")
-        # Imported here, so that looking at a job does not load a model runtime.
+        import_runtime()
         import ctranslate2
         from faster_whisper import WhisperModel
 

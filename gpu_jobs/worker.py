@@ -17,14 +17,14 @@ import threading
 import warnings
 from typing import IO, Any
 
+from gpu_jobs.loading import ONE_THREAD
 from shared.errors import PipelineError
 from shared.requests import StageRequest
 from shared.stages import STAGES
 from shared.weights import DEFAULT_MODELS
 
-# One thread a model: more of them fight over shared cores, and parallelism comes from windows and processes.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
+for _variable, _value in ONE_THREAD.items():
+    os.environ.setdefault(_variable, _value)
 
 log = logging.getLogger("gpu_jobs.worker")
 
@@ -97,7 +97,7 @@ class _Models:
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
-        self._cls = getattr(importlib.import_module(f"gpu_jobs.{stage}"), stage.capitalize())
+        self._cls = getattr(importlib.import_module(f"gpu_jobs.{stage}"), STAGES[stage].class_name)
         self._alias: str | None = None
         self._warm: Any = None
 

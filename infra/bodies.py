@@ -34,11 +34,11 @@ async def read_body(request: Request) -> bytes:
     """The whole body of a request.
 
     Raises:
-        PipelineError: ``request.invalid`` when it is longer than ``MAX_BODY_BYTES``.
+        PipelineError: ``request.too_large`` when it is longer than ``MAX_BODY_BYTES``.
     """
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise PipelineError("request.invalid", f"The body is longer than {MAX_BODY_BYTES} bytes.")
+            raise PipelineError("request.too_large", max_bytes=MAX_BODY_BYTES)
     return bytes(body)

@@ -34,6 +34,7 @@ def _catalogue(*specs: ErrorSpec) -> Mapping[str, ErrorSpec]:
 
 CATALOGUE = _catalogue(
     ErrorSpec("request.invalid", 400, False, "The request is malformed or an option is out of range."),
+    ErrorSpec("request.too_large", 413, False, "The body is longer than what is accepted here."),
     ErrorSpec("request.unauthorized", 401, False, "The signature or token is missing, wrong or expired."),
     ErrorSpec("media.empty", 422, False, "The uploaded file has no bytes."),
     ErrorSpec("media.unsupported", 422, False, "The content is not audio or video in a format that is accepted."),

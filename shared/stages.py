@@ -9,6 +9,9 @@ from typing import Literal
 
 from shared.options import JobOptions
 
+# The volume that holds model files where GPU stages are deployed: a folder a model, as in a local folder of models.
+MODELS_VOLUME = "earwitness-models"
+
 
 class Kind(StrEnum):
     """What flows between stages. ``upload`` is what a job starts with; the rest is produced."""
@@ -40,6 +43,9 @@ class Stage:
         yields: Kind it makes available.
         products: Files that carry it; none where the status document does.
         placement: ``function`` runs inside a cloud function, ``gpu`` on a stage runner.
+        gpu: Accelerator that it runs on, by Modal's name for it; set where the placement is ``gpu``.
+        cpu_cores: Cores reserved for it there; it may use more.
+        memory_mib: Memory reserved for it there; it may use more.
         timeout_s: Limit of one attempt.
         max_attempts: Attempts that may fail for a reason of their own.
         weight: Share of the job's progress, relative to the other stages.
@@ -51,10 +57,23 @@ class Stage:
     yields: Kind
     products: tuple[Product, ...] = ()
     placement: Literal["function", "gpu"] = "function"
+    gpu: str | None = None
+    cpu_cores: float = 1.0
+    memory_mib: int = 1024
     timeout_s: float = 60.0
     max_attempts: int = 3
     weight: float = 1.0
     applies: Callable[[JobOptions], bool] = lambda _: True
+
+    @property
+    def app_name(self) -> str:
+        """What its app is called where it is deployed."""
+        return f"earwitness-{self.name}"
+
+    @property
+    def class_name(self) -> str:
+        """Its class in that app, and in its module."""
+        return self.name.capitalize()
 
 
 def stage_table(*rows: Stage) -> Mapping[str, Stage]:
@@ -62,7 +81,7 @@ def stage_table(*rows: Stage) -> Mapping[str, Stage]:
 
     Raises:
         ValueError: Two rows share a name or a product, a consumed kind has no producer, a product is not of the
-            row's kind, or there is a cycle.
+            row's kind, a row has an accelerator and runs on none or the reverse, or there is a cycle.
     """
     by_name = {row.name: row for row in rows}
     producers = {row.yields: row.name for row in rows}
@@ -79,6 +98,8 @@ def stage_table(*rows: Stage) -> Mapping[str, Stage]:
                 raise ValueError(f"nothing yields {kind}, which {row.name} consumes")
         if any(product.kind is not row.yields for product in row.products):
             raise ValueError(f"{row.name} writes a kind that it does not yield")
+        if (row.gpu is not None) != (row.placement == "gpu"):
+            raise ValueError(f"{row.name} names an accelerator and is not placed on one, or the reverse")
     edges = {row.name: [producers[kind] for kind in row.consumes if kind in producers] for row in rows}
     try:
         order = tuple(TopologicalSorter(edges).static_order())
@@ -100,6 +121,9 @@ STAGES = stage_table(
         yields=Kind.WORDS,
         products=(Product(Kind.WORDS, "words.json", "application/json"),),
         placement="gpu",
+        gpu="L4",
+        cpu_cores=2.0,
+        memory_mib=4096,
         timeout_s=4 * 3600.0,
         weight=60,
     ),
@@ -109,6 +133,9 @@ STAGES = stage_table(
         yields=Kind.TURNS,
         products=(Product(Kind.TURNS, "turns.json", "application/json"),),
         placement="gpu",
+        gpu="T4",
+        cpu_cores=2.0,
+        memory_mib=4096,
         timeout_s=4 * 3600.0,
         weight=35,
         applies=lambda options: options.diarize,

@@ -2,7 +2,8 @@
 
 What it does is read from ``behaviour.json`` in the models folder at each request, by stage:
 ``{"transcribe": {"sleep_s": 1, "words": 1000, "crash": 2, "fail": {"code": …}, "hang": true, "silent": true}}``.
-``crash`` is the number of attempts that crash first. Each start is a line of ``started.txt`` there.
+``crash`` is the number of attempts that crash first; ``silent`` ones do all but report. Each start is a line of
+``started.txt`` there.
 """
 
 import json
@@ -11,15 +12,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-FOLDER = Path(os.environ["EARWITNESS_MODELS_DIR"])
+FOLDER_VARIABLE = "EARWITNESS_MODELS_DIR"
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    client = httpx.Client(trust_env=False)
     lines: list[str] = []
     arrived = threading.Semaphore(0)
 
@@ -33,36 +34,43 @@ def main() -> None:
     print('{"ready": true}', flush=True)
     while True:
         arrived.acquire()
-        _answer(client, json.loads(lines.pop(0)))
+        print(json.dumps(answer(json.loads(lines.pop(0)))), flush=True)
 
 
-def _answer(client: httpx.Client, request: dict) -> None:
-    with (FOLDER / "started.txt").open("a") as file:
+def answer(request: dict[str, Any], model: str = "stand-in") -> dict[str, Any]:
+    """Do as ordered, report, and return what a GPU job answers to its runner."""
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    with (folder / "started.txt").open("a") as file:
         file.write(f"{time.time()} {request['job_id']} {request['stage']} {request['attempt']}\n")
-    path = FOLDER / "behaviour.json"
+    path = folder / "behaviour.json"
     wanted = json.loads(path.read_text()).get(request["stage"], {}) if path.exists() else {}
     if request["attempt"] <= wanted.get("crash", 0):
         os._exit(3)
     if wanted.get("hang"):
         threading.Event().wait()
+    with httpx.Client(trust_env=False) as client:
+        return _work(client, request, wanted, model)
+
+
+def _work(client: httpx.Client, request: dict[str, Any], wanted: dict[str, Any], model: str) -> dict[str, Any]:
     if wanted.get("sleep_s"):
         _report(client, request, {"type": "stage.progressed", "progress": 0.5, "partial_text": "half of it"})
         time.sleep(wanted["sleep_s"])
     if "fail" in wanted:
         _report(client, request, {"type": "stage.failed", "error": wanted["fail"]})
-        print(json.dumps({"ok": False, "error": wanted["fail"]}), flush=True)
-        return
+        return {"ok": False, "error": wanted["fail"]}
     for output in request["outputs"]:
         upload = output["upload"]
         body = json.dumps(_artifact(request["stage"], wanted.get("words", 4)))
-        answer = client.request(upload["method"], upload["url"], headers=upload["headers"], content=body)
-        assert answer.status_code in (200, 412), answer.text
+        stored = client.request(upload["method"], upload["url"], headers=upload["headers"], content=body)
+        assert stored.status_code in (200, 412), stored.text
+    report = {"type": "stage.completed", "metrics": {"audio_s": 2.0, "model": model}}
     if not wanted.get("silent"):
-        _report(client, request, {"type": "stage.completed", "metrics": {"audio_s": 2.0}})
-    print('{"ok": true}', flush=True)
+        _report(client, request, report)
+    return {"ok": True, "report": _of(request, report)}
 
 
-def _artifact(stage: str, count: int) -> dict:
+def _artifact(stage: str, count: int) -> dict[str, Any]:
     """Words of half a second each, and a change of speaker every ten words."""
     if stage == "diarize":
         turns = [
@@ -79,10 +87,13 @@ def _artifact(stage: str, count: int) -> dict:
     return {"language": "en", "duration_s": count * 0.5, "segments": segments, "model": "stand-in"}
 
 
-def _report(client: httpx.Client, request: dict, report: dict) -> None:
+def _report(client: httpx.Client, request: dict[str, Any], report: dict[str, Any]) -> None:
     target = request["report"]
-    body = {**report, "stage": request["stage"], "attempt": request["attempt"]}
-    client.post(target["url"], headers={"authorization": f"Bearer {target['token']}"}, json=body)
+    client.post(target["url"], headers={"authorization": f"Bearer {target['token']}"}, json=_of(request, report))
+
+
+def _of(request: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    return {**report, "stage": request["stage"], "attempt": request["attempt"]}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ app = typer.Typer(
 )
 models = typer.Typer(help="List, fetch and check models.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
+gpu = typer.Typer(help="Run the GPU stages on Modal.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(gpu, name="gpu")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder with the local cloud's state.", file_okay=False)
@@ -129,3 +131,23 @@ def verify_models(
     from infra.cli.weights import verify_models
 
     sys.exit(verify_models(aliases or []))
+
+
+@gpu.callback()
+def _gpu() -> None:
+    """Without this, a group of one command would be that command."""
+
+
+@gpu.command("deploy")
+def deploy_gpu(
+    environment: Annotated[
+        str | None, typer.Option(metavar="ENV", help="Modal environment; EARWITNESS_MODAL_ENVIRONMENT if left out.")
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option(metavar="ALIAS", help="A model to have there beside the defaults; may repeat.")
+    ] = None,
+) -> None:
+    """Deploy the GPU stages to Modal, with their models. Run it again after each upgrade."""
+    from infra.cli.gpu import deploy
+
+    sys.exit(deploy(models or [], environment))

@@ -64,7 +64,9 @@ def test_one_process_runs_one_request_after_another(
 
     monkeypatch.setattr(loopback, "MEDIA", dialogue().path.read_bytes())
     send(worker, request.to_json())
-    assert read(worker) == {"ok": True}
+    answer = read(worker)
+    assert answer["ok"] is True
+    assert answer["report"]["type"] == "stage.completed"
     (content,) = cloud.artifacts.values()
     recognition = Recognition.from_json(content)
     assert recognition.model.startswith(f"{ALIAS}@")

@@ -158,8 +158,14 @@ def failing(error: Exception) -> Callable[..., Outcome]:
     return fail
 
 
+def check_success(cloud: Cloud, answer: dict[str, Any]) -> None:
+    """It was reported, and the answer is the report once more, as data that any format carries."""
+    assert isinstance(cloud.last_report, StageCompleted)
+    assert answer == {"ok": True, "report": json.loads(cloud.last_report.to_json())}
+
+
 def test_an_attempt_stores_and_reports(cloud: Cloud) -> None:
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
     (content,) = cloud.artifacts.values()
     assert Recognition.from_json(content) == RECOGNITION
     assert cloud.uploads[0]["x-goog-if-generation-match"] == "0"
@@ -175,25 +181,25 @@ def test_an_attempt_stores_and_reports(cloud: Cloud) -> None:
 
 def test_a_broken_download_goes_on_where_it_stopped(cloud: Cloud) -> None:
     cloud.drops = [300_000, 0, 300_000]
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
     assert cloud.ranges == [None, "bytes=300000-", "bytes=300000-", "bytes=600000-"]
 
 
 def test_a_download_that_gets_on_may_break_often(cloud: Cloud) -> None:
     cloud.drops = [100_000] * 10
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
 
 
 @pytest.mark.parametrize("reason", ["ignores_ranges", "changes_under_way"])
 def test_a_download_starts_over_where_it_cannot_go_on(cloud: Cloud, reason: str) -> None:
     cloud.drops = [300_000]
     setattr(cloud, reason, True)
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
 
 
 def test_busy_servers_are_asked_again(cloud: Cloud) -> None:
     cloud.statuses = {"GET": [503, 429], "PUT": [503, 500], "POST": [503]}
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
     assert isinstance(cloud.last_report, StageCompleted)
 
 
@@ -217,7 +223,7 @@ def test_a_server_that_refuses_fails_the_attempt(cloud: Cloud, statuses: dict[st
 
 def test_an_artifact_that_is_there_is_left_and_counts(cloud: Cloud) -> None:
     cloud.artifacts["/words.json?signature=s"] = b"of an earlier attempt"
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
     assert cloud.artifacts["/words.json?signature=s"] == b"of an earlier attempt"
     assert cloud.last_report.artifacts[0].object.generation is None
 
@@ -255,7 +261,7 @@ def test_progress_is_throttled_grows_and_waits_for_nothing(cloud: Cloud) -> None
         assert time.perf_counter() - started < 4.0
         return work(media, request, on_progress)
 
-    assert run_attempt(request(cloud), hasty_work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), hasty_work))
     shares = [report.progress for report in cloud.reports if isinstance(report, StageProgressed)]
     assert shares == sorted(shares)
     assert 2 <= len(shares) <= 5
@@ -263,7 +269,7 @@ def test_progress_is_throttled_grows_and_waits_for_nothing(cloud: Cloud) -> None
 
 def test_lost_progress_reports_harm_nothing(cloud: Cloud) -> None:
     cloud.answer_progress = 500
-    assert run_attempt(request(cloud), work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), work))
     assert isinstance(cloud.last_report, StageCompleted)
 
 
@@ -311,8 +317,18 @@ def test_an_error_that_is_typed_stays_itself() -> None:
 def test_a_result_that_cannot_be_reported_is_told_to_the_runner(cloud: Cloud) -> None:
     cloud.statuses = {"POST": [503] * 50}
     answer = run_attempt(request(cloud), work)
-    assert answer["error"]["code"] == "service.unavailable"
+    assert cloud.reports == []
+    assert answer["ok"] is True
+    report = StageCompleted.from_data(answer["report"])
+    assert (report.stage, report.attempt, report.notices) == ("transcribe", 2, (NO_SPEECH,))
+    assert [artifact.filename for artifact in report.artifacts] == ["words.json"]
     assert list(cloud.artifacts) == ["/words.json?signature=s"]
+
+
+def test_a_failure_that_cannot_be_reported_keeps_its_code(cloud: Cloud) -> None:
+    cloud.statuses = {"POST": [503] * 50}
+    answer = run_attempt(request(cloud), failing(PipelineError("media.corrupt", "It is torn.")))
+    assert answer == {"ok": False, "error": PipelineError("media.corrupt", "It is torn.").info.model_dump()}
 
 
 def test_nothing_of_the_recording_stays_on_disk(cloud: Cloud, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,4 +338,4 @@ def test_nothing_of_the_recording_stays_on_disk(cloud: Cloud, tmp_path: Any, mon
         assert list(tmp_path.iterdir()) == []
         return work(media, request, on_progress)
 
-    assert run_attempt(request(cloud), looking_work) == {"ok": True}
+    check_success(cloud, run_attempt(request(cloud), looking_work))

@@ -120,7 +120,7 @@ def test_a_stranger_is_refused(installed: GivenServices, name: str, authorizatio
 @pytest.mark.parametrize("name", ["on_upload", "orchestrate"])
 def test_a_body_without_end_is_refused(installed: GivenServices, name: str) -> None:
     answer = function(name).post("/", content=b"x" * 1_100_000)
-    assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
+    assert (answer.status_code, answer.json()["code"]) == (413, "request.too_large")
 
 
 def test_a_delivery_that_fails_for_now_is_not_acknowledged(installed: GivenServices, monkeypatch: Any) -> None:

@@ -41,6 +41,14 @@ def test_a_table_cannot_be_changed() -> None:
         STAGES["validate"] = VALIDATE  # type: ignore[index]
 
 
+def test_stages_on_accelerators_have_apps_and_classes_of_their_names() -> None:
+    placed = {stage.name: (stage.app_name, stage.class_name, stage.gpu) for stage in STAGES.values() if stage.gpu}
+    assert placed == {
+        "transcribe": ("earwitness-transcribe", "Transcribe", "L4"),
+        "diarize": ("earwitness-diarize", "Diarize", "T4"),
+    }
+
+
 def test_only_diarize_depends_on_options() -> None:
     assert [name for name, stage in STAGES.items() if not stage.applies(JobOptions(diarize=False))] == ["diarize"]
     assert all(stage.applies(JobOptions()) for stage in STAGES.values())
@@ -61,6 +69,8 @@ def test_only_diarize_depends_on_options() -> None:
         ),
         ((row("transcribe", (Kind.WORDS,), Kind.WORDS),), "stages wait for each other"),
         ((Stage("validate", (Kind.UPLOAD,), Kind.MEDIA, (Product(Kind.WORDS, "w", "text/plain"),)),), "does not yield"),
+        ((Stage("validate", (Kind.UPLOAD,), Kind.MEDIA, placement="gpu"),), "names an accelerator"),
+        ((Stage("validate", (Kind.UPLOAD,), Kind.MEDIA, gpu="T4"),), "names an accelerator"),
     ],
 )
 def test_a_wrong_table_is_refused(rows: tuple[Stage, ...], message: str) -> None:
