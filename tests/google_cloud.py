@@ -132,6 +132,13 @@ class GoogleCloud:
         client = _storage(self.emulators["STORAGE_EMULATOR_HOST"])
         return sorted(blob.name for blob in client.list_blobs(RESULTS))
 
+    def artifact(self, name: str) -> bytes:
+        """The content of an object in the results bucket."""
+        content: bytes = (
+            _storage(self.emulators["STORAGE_EMULATOR_HOST"]).bucket(RESULTS).blob(name).download_as_bytes()
+        )
+        return content
+
 
 @contextmanager
 def google_cloud(

@@ -18,8 +18,9 @@ from shared.stages import MODELS_VOLUME
 from tests.clouds import behave, wait_for
 from tests.google_cloud import GoogleCloud, UnpackedFunction, google_cloud
 from tests.media import encode, tone
-from tests.modal_server import modal_server
+from tests.modal_server import ModalServer, modal_server
 from tests.modal_server import standins as standin_apps
+from tests.recordings import sample
 from tests.unit.test_deliveries import bare_push
 
 WAV = encode("wav", tone(2.0))
@@ -143,3 +144,21 @@ def test_twenty_jobs_survive_functions_that_are_killed_at_random(
         twice = len(cloud.events()) - len({event.id for event in cloud.events()})
     print(f"\n{JOBS} jobs completed once each; killed at work: {dict(killed)}")
     print(f"attempts beyond the first: {again}; events delivered again: {twice}; swept: {dict(mended)}")
+
+
+@pytest.mark.models
+@pytest.mark.slow
+def test_a_recording_on_google_and_modal_gives_what_it_gives_here(
+    bundled: Mapping[str, UnpackedFunction], deployed: ModalServer, made_here: Mapping[str, bytes], tmp_path: Path
+) -> None:
+    """The deployed functions, the deployed models, a real recording: the same bytes as on the local cloud."""
+    with google_cloud(bundled, tmp_path, deployed.environment) as cloud:
+        started = time.monotonic()
+        job_id = cloud.phone.send(sample().path.read_bytes(), content_type="audio/wav", filename="sample.wav")
+        job = cloud.phone.wait(job_id, timeout_s=240.0)
+        took_s = time.monotonic() - started
+        assert job["state"] == "completed", job
+        check_once(cloud, [job_id])
+        there = {name: cloud.artifact(f"default/{job_id}/{name}") for name in made_here}
+    assert there == made_here
+    print(f"\nemulators and Modal's containers: 30 s of audio in {took_s:.1f} s")

@@ -1,43 +1,22 @@
 """The deployed jobs themselves: real models in Modal's containers, weights from its volume, by its own client."""
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infra.local.cloud import LocalCloud
-from infra.local.runner import LocalRunner
 from infra.modal.runner import ModalRunner
 from infra.settings import Settings
-from shared.ports import StageRunner
 from shared.stages import MODELS_VOLUME
 from shared.weights import DEFAULT_MODELS, find_model
 from tests.clouds import Phone
-from tests.commands import EARWITNESS
+from tests.modal_jobs import ARTIFACTS, artifacts_of, deploying
 from tests.modal_server import ModalServer, modal_server
-from tests.modal_server.rpc import TOKEN_SECRET
 from tests.recordings import sample
-
-ARTIFACTS = ("words.json", "turns.json", "transcript.json", "captions.vtt")
-
-
-def earwitness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with a client that knows what it is told here, and nothing else."""
-    told = {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
-    return subprocess.run(
-        [*EARWITNESS, *arguments],
-        env={**told, "MODAL_CONFIG_PATH": os.devnull, **environment},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
 
 # --- what a person is told ---------------------------------------------------------------------------------------
 
@@ -55,7 +34,7 @@ CLOSED = {"MODAL_SERVER_URL": "http://127.0.0.1:9", "MODAL_TOKEN_ID": "ak-x", "M
 )
 def test_what_cannot_be_deployed_is_told(arguments: tuple[str, ...], environment: dict[str, str], told: str) -> None:
     began = time.monotonic()
-    done = earwitness("gpu", "deploy", *arguments, **environment)
+    done = deploying("gpu", "deploy", *arguments, **environment)
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr
@@ -65,27 +44,13 @@ def test_what_cannot_be_deployed_is_told(arguments: tuple[str, ...], environment
 
 def test_refused_credentials_are_told(tmp_path: Path) -> None:
     with modal_server(tmp_path) as server:
-        done = earwitness("gpu", "deploy", **{**server.environment, "MODAL_TOKEN_SECRET": "as-wrong"})
+        done = deploying("gpu", "deploy", **{**server.environment, "MODAL_TOKEN_SECRET": "as-wrong"})
     assert done.returncode == 1
     assert "Modal refused the credentials" in done.stderr
     assert "as-wrong" not in done.stderr
 
 
 # --- the real thing ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def deployed(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModalServer]:
-    """A server to which the command has deployed both jobs, twice."""
-    with modal_server(tmp_path_factory.mktemp("modal")) as server:
-        settings = {"EARWITNESS_MODELS_DIR": str(models), **server.environment}
-        for expected in ("Uploaded 7 files", "Uploaded 0 files"):
-            done = earwitness("gpu", "deploy", **settings)
-            assert done.returncode == 0, done.stderr
-            assert done.stdout == "Deployed: earwitness-transcribe, earwitness-diarize\n"
-            assert expected in done.stderr
-            assert TOKEN_SECRET not in done.stderr
-        yield server
 
 
 @pytest.mark.models
@@ -99,18 +64,17 @@ def test_the_volume_holds_every_file_of_the_default_models(deployed: ModalServer
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_a_job_on_modal_gives_what_it_gives_here(deployed: ModalServer, models: Path, tmp_path: Path) -> None:
+def test_a_job_on_modal_gives_what_it_gives_here(
+    deployed: ModalServer, made_here: Mapping[str, bytes], tmp_path: Path
+) -> None:
     """The same recording through the local workers and through the deployed classes: the same bytes."""
-    here = artifacts_of(LocalRunner(models, tmp_path / "logs"), tmp_path / "here", "this machine's workers")
     there = artifacts_of(ModalRunner(client=deployed.client()), tmp_path / "there", "Modal's containers, cold")
-    assert set(here) == set(ARTIFACTS)
-    assert here == there
+    assert set(made_here) == set(ARTIFACTS)
+    assert there == made_here
     assert b"SPEAKER_01" in there["transcript.json"]
     assert deployed.state.unimplemented == []
-    spawned = [call.input for call in deployed.state.calls.values()]
-    assert len(spawned) == 2
     warm = artifacts_of(ModalRunner(client=deployed.client()), tmp_path / "warm", "Modal's containers, warm")
-    assert warm == here
+    assert warm == made_here
 
 
 @pytest.mark.models
@@ -147,25 +111,3 @@ import_runtime()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def artifacts_of(runner: StageRunner, folder: Path, place: str) -> dict[str, bytes]:
-    """Send the sample to a cloud with this runner, and take what it wrote; tells how long that took."""
-    cloud: Any = LocalCloud(Settings(data_dir=folder), runner=runner)
-    with cloud:
-        phone = Phone(cloud.url)
-        began = time.perf_counter()
-        job_id = phone.send(sample().path.read_bytes())
-        job = phone.wait(job_id, timeout_s=240)
-        took_s = time.perf_counter() - began
-        assert job["state"] == "completed", job
-        metrics = {name: stage["metrics"] for name, stage in job["stages"].items() if stage.get("metrics")}
-        compute_s = {name: round(metrics[name]["compute_s"], 1) for name in ("transcribe", "diarize")}
-        print(f"\n{place}: 30 s of audio in {took_s:.1f} s (compute {compute_s})")
-        rows = cloud.services.jobs.get(job_id)
-        written = {
-            artifact.filename: cloud.objects.read(artifact.object)
-            for stage in rows.stages.values()
-            for artifact in stage.artifacts
-        }
-    return {name: content for name, content in written.items() if name in ARTIFACTS}
