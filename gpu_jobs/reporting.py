@@ -13,7 +13,6 @@ from shared.requests import REPORT, StageRequest
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 1.0
 _UNWANTED_STATUSES = frozenset({401, 404, 410})
 _PROGRESS_TIMEOUT = httpx.Timeout(5.0)
 
@@ -25,19 +24,17 @@ class Unwanted(Exception):
 class Reporter:
     """Sends the reports of one attempt.
 
-    Progress is sent by a thread of its own, at most once a second, always the latest; the model never waits for
-    the network, and a progress report that is lost is not sent again. Use as a context manager.
+    Progress is sent by a thread of its own, as often as the request allows, always the latest; the model never
+    waits for the network, and a progress report that is lost is not sent again. Use as a context manager.
 
     Args:
         client: Whose connections are used.
         request: The attempt.
-        interval_s: Least time between two progress reports.
     """
 
-    def __init__(self, client: httpx.Client, request: StageRequest, *, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, client: httpx.Client, request: StageRequest) -> None:
         self._client = client
         self._request = request
-        self._interval_s = interval_s
         self._change = threading.Condition()
         self._latest: StageProgressed | None = None
         self._highest = 0.0
@@ -110,7 +107,7 @@ class Reporter:
                 status = 0
             with self._change:
                 self._unwanted = self._unwanted or status in _UNWANTED_STATUSES
-                rest_s = started + self._interval_s - time.monotonic()
+                rest_s = started + self._request.report.interval_s - time.monotonic()
                 if self._change.wait_for(lambda: self._closed, timeout=max(0.0, rest_s)):
                     return
 

@@ -27,10 +27,15 @@ class Output(Value):
 
 
 class ReportTarget(Value):
-    """Where reports go, and a token that is good for this attempt alone."""
+    """Where reports go, and a token that is good for this attempt alone.
+
+    Attributes:
+        interval_s: Least time between two reports of progress.
+    """
 
     url: str
     token: str
+    interval_s: float = 1.0
 
 
 class StageRequest(Value):

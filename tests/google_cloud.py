@@ -244,6 +244,7 @@ class _Audit:
 
     def __exit__(self, *_: object) -> None:
         self._pulling.cancel()
+        self._pulling.result(30.0)  # until its threads have ended: they use the channel that is closed next
         self._subscriber.close()
 
     def _keep(self, message: pubsub_v1.subscriber.message.Message) -> None:

@@ -32,6 +32,8 @@ DISPATCHING_EVENTS = frozenset({"media.validated", "stage.completed", "stage.fai
 
 # How long an attempt may wait in a runner's queue, on top of the time it may run.
 _QUEUE_ALLOWANCE_S = 24 * 3600.0
+# A document takes about one write a second for long; stages that run side by side share it.
+_PROGRESS_INTERVAL_S = 1.0
 # Signed URLs outlive the attempt they serve by this much.
 _URL_GRACE_S = 900.0
 
@@ -127,8 +129,14 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
         report=ReportTarget(
             url=f"{services.settings.report_base_url}/{job.job_id}",
             token=services.report_tokens.sign(job.job_id, stage.name, attempt),
+            interval_s=_PROGRESS_INTERVAL_S * _reporting(job),
         ),
     )
+
+
+def _reporting(job: Job) -> int:
+    """How many stages of a job report at the same time, at most."""
+    return sum(stage.placement == "gpu" and stage.applies(job.options) for stage in STAGES.values())
 
 
 def _inputs(job: Job, stage: Stage) -> dict[Kind, ObjectInfo]:

@@ -31,6 +31,7 @@ name = os.path.basename(sys.argv[0])
 with open({notes!r}, "a") as file:
     file.write(json.dumps([name, *sys.argv[1:]]) + "\\n")
 answers = {{"describe": "https://function-x.a.run.app", "service-agent": "agent@x.iam.gserviceaccount.com"}}
+answers |= {{"describe": "123456789"}} if "projects" in sys.argv else {{}}
 print(next((answers[word] for word in sys.argv if word in answers), "printed"))
 """
 
@@ -111,7 +112,9 @@ def test_what_only_the_cloud_calls_may_be_called_by_its_account(commands: Sequen
 
 
 def test_the_subscription_filters_by_the_events_that_orchestrate_acts_on(commands: Sequence[list[str]]) -> None:
-    (created,) = gcloud(commands, "pubsub", "subscriptions", "create")
+    (created,) = [
+        command for command in gcloud(commands, "pubsub", "subscriptions", "create") if "push" in str(command)
+    ]
     assert set(re.findall(r'attributes\.type = "([^"]+)"', flag(created, "message-filter"))) == DISPATCHING_EVENTS
 
 

@@ -68,12 +68,12 @@ def test_a_job_on_modal_gives_what_it_gives_here(
     deployed: ModalServer, made_here: Mapping[str, bytes], tmp_path: Path
 ) -> None:
     """The same recording through the local workers and through the deployed classes: the same bytes."""
-    there = artifacts_of(ModalRunner(client=deployed.client()), tmp_path / "there", "Modal's containers, cold")
+    there = artifacts_of(ModalRunner(client=deployed.client()), tmp_path / "there", "Modal's containers")
     assert set(made_here) == set(ARTIFACTS)
     assert there == made_here
     assert b"SPEAKER_01" in there["transcript.json"]
     assert deployed.state.unimplemented == []
-    warm = artifacts_of(ModalRunner(client=deployed.client()), tmp_path / "warm", "Modal's containers, warm")
+    warm = artifacts_of(ModalRunner(client=deployed.client()), tmp_path / "warm", "Modal's containers, again")
     assert warm == made_here
 
 
