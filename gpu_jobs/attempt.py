@@ -130,7 +130,8 @@ def _failure(request: StageRequest, error: Exception) -> StageFailed:
 
 def _refused(request: StageRequest) -> dict[str, Any]:
     log.info("attempt no longer wanted: job %s, %s %d", request.job_id, request.stage, request.attempt)
-    error = PipelineError("request.unauthorized", "This attempt is no longer wanted.")
+    # Whoever still waits for this attempt, because it was refused by mistake, tries again.
+    error = PipelineError("stage.lost", "This attempt was told that nobody waits for it.")
     return {"ok": False, "error": error.info.model_dump()}
 
 

@@ -33,13 +33,15 @@ async def answer_delivery(request: Request, handle: Callable[[Services, Received
     repeated often enough lands in the dead letters, where someone can see it.
     """
 
-    def run(body: bytes) -> None:
+    def checked() -> Services:
         found = services()
         found.callers.check(request.headers.get("authorization"))
-        handle(found, _received(request, body))
+        return found
 
     try:
-        await run_in_threadpool(run, await read_body(request))
+        found = await run_in_threadpool(checked)
+        received = _received(request, await read_body(request))
+        await run_in_threadpool(handle, found, received)
     except PipelineError as error:
         log.warning("a delivery was not accepted: %s", error)
         return JSONResponse(error.info.model_dump(), error.http_status)

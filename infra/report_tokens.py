@@ -11,8 +11,8 @@ class ReportTokens:
     """Signs and checks report tokens (HMAC-SHA256 by itsdangerous).
 
     Args:
-        keys: Secrets of the deployment, newest first: the newest signs, all are accepted, so that a key can be replaced
-            while jobs run.
+        keys: Secrets of the deployment: the first signs, all are accepted, so that a key can be replaced while jobs
+            run.
     """
 
     def __init__(self, *keys: bytes) -> None:

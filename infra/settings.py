@@ -24,7 +24,9 @@ class Settings(BaseSettings):
         cloud: Which adapters a function works with: ``local``, or ``google`` with Modal.
         public_url: Where clients reach this deployment, without a trailing slash.
         report_url: Where GPU jobs reach ``on_report``; by default under ``public_url``, as the local cloud serves it.
-        report_keys: Secrets that report tokens are signed with, separated by commas, newest first.
+        report_keys: Secrets that report tokens are signed with, separated by commas: the first signs, all are accepted.
+            A new one goes to the end first, everywhere, and to the front in a second deployment: a function that does
+            not know it yet would refuse what another has signed.
         project: Google Cloud project.
         firestore_database: Name of its Firestore database.
         events_topic: Name of its Pub/Sub topic.
@@ -38,7 +40,8 @@ class Settings(BaseSettings):
         results_bucket: Where artifacts are written.
         max_size_bytes: Largest upload.
         max_duration_s: Longest recording.
-        upload_expires_s: How long an upload URL is good, and a job waits for its upload.
+        upload_expires_s: How long an upload URL is good, and a job waits for its upload. Longer than twelve hours
+            needs a signing key of one's own: IAM replaces its keys, and with them URLs may end sooner.
         upload_late_s: After how long ``sweep`` looks for an upload whose finalize event has not come; and again after
             twice that, four times that, and so on.
         upload_grace_s: How much longer a job waits for an upload that began in time.
@@ -66,7 +69,7 @@ class Settings(BaseSettings):
     results_bucket: str = "earwitness-results"
     max_size_bytes: int = Field(default=MediaLimits().max_size_bytes, gt=0)
     max_duration_s: float = Field(default=MediaLimits().max_duration_s, gt=0)
-    upload_expires_s: float = Field(default=24 * 3600.0, gt=0, le=7 * 24 * 3600.0)
+    upload_expires_s: float = Field(default=12 * 3600.0, gt=0, le=7 * 24 * 3600.0)
     upload_late_s: float = Field(default=60.0, gt=0)
     upload_grace_s: float = Field(default=3600.0, ge=0)
     lease_s: float = Field(default=15.0, gt=0)

@@ -90,7 +90,7 @@ class GoogleServices:
         settings: Of this deployment.
 
     Raises:
-        PipelineError: ``request.invalid`` from a property whose settings are missing.
+        PipelineError: ``internal`` from a property whose settings are missing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -160,7 +160,7 @@ class GoogleServices:
 
     def _needed(self, name: str, value: T) -> T:
         if not value:
-            raise PipelineError("request.invalid", f"EARWITNESS_{name.upper()} is not set, and is needed here.")
+            raise PipelineError("internal", f"EARWITNESS_{name.upper()} is not set, and is needed here.")
         return value
 
 

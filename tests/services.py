@@ -40,6 +40,7 @@ class KeepingRunner:
 
     calls: dict[str, Call] = field(default_factory=dict)
     down: bool = False
+    polls: int = 0
 
     def start(self, request: StageRequest) -> str:
         if self.down:
@@ -49,6 +50,9 @@ class KeepingRunner:
         return call_id
 
     def poll(self, call_id: str) -> Call:
+        self.polls += 1
+        if self.down:
+            raise PipelineError("service.unavailable", "No runner could be reached.")
         return self.calls.get(call_id, Call(CallState.LOST))
 
     def cancel(self, call_id: str) -> None:

@@ -131,9 +131,11 @@ class ModalRunner:
             await call.cancel.aio()
 
     async def _connected(self) -> modal.Client:
-        if self._client is None:
-            self._client = await own_client()
-        return self._client
+        # Another thread may hang up at any moment: what is returned was looked at once.
+        client = self._client
+        if client is None:
+            client = self._client = await own_client()
+        return client
 
     def _within_time(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -145,9 +147,12 @@ class ModalRunner:
             raise
 
     def _hang_up(self) -> None:
-        if self._is_own_client and self._client is not None:
-            client, self._client = self._client, None
-            self._methods.clear()
+        with self._lock:
+            client = self._client if self._is_own_client else None
+            if client is not None:
+                self._client = None
+                self._methods.clear()
+        if client is not None:
             with contextlib.suppress(TimeoutError):
                 within(self._timeout_s, client.close.aio())
 

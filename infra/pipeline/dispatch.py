@@ -30,31 +30,39 @@ log = logging.getLogger(__name__)
 # The events after which a stage may be due: what the subscription of ``orchestrate`` filters by.
 DISPATCHING_EVENTS = frozenset({"media.validated", "stage.completed", "stage.failed"})
 
-# How long an attempt may wait in a runner's queue, on top of the time it may run.
-_QUEUE_ALLOWANCE_S = 24 * 3600.0
+# A URL that IAM signs without a key is good for twelve hours at least, and perhaps no longer, whatever it says: keys
+# are replaced. An attempt's waiting in a runner's queue and its run must come to less than that.
+_URL_LIFE_S = 12 * 3600.0
 # A document takes about one write a second for long; stages that run side by side share it.
 _PROGRESS_INTERVAL_S = 1.0
 # Signed URLs outlive the attempt they serve by this much.
 _URL_GRACE_S = 900.0
+ATTEMPT_LIFE_S = _URL_LIFE_S - _URL_GRACE_S
 
 
-def dispatch_due(services: Services, job_id: str) -> None:
+def dispatch_due(services: Services, job_id: str) -> bool:
     """Claim and start every stage of a job that may start now, until none is left.
+
+    Returns:
+        Whether the runner took every stage it was asked to.
 
     Raises:
         PipelineError: ``job.not_found``, or a retryable one when the store does not answer.
     """
+    all_taken = True
     while True:
         claimed = _apply(services, job_id, StagesClaimed(lease_s=services.settings.lease_s))
         if not claimed.dispatch:
             break
         stages = [STAGES[name] for name in claimed.dispatch]
         for fact in _start_calls(services, claimed.job, [stage for stage in stages if stage.placement == "gpu"]):
+            all_taken &= not isinstance(fact, StageDeferred)
             _apply(services, job_id, fact)
         for stage in stages:
             if stage.placement == "function":
                 _apply(services, job_id, _run_here(services, claimed.job, stage))
     publish_committed(services, job_id)
+    return all_taken
 
 
 def apply_fact(services: Services, job_id: str, fact: Fact) -> Step:
@@ -99,8 +107,6 @@ def _start_call(services: Services, job: Job, stage: Stage) -> Fact:
 
 
 def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageRequest:
-    useful_s = _QUEUE_ALLOWANCE_S + stage.timeout_s
-    expires_s = useful_s + _URL_GRACE_S
     limit_bytes = services.settings.max_size_bytes
     return StageRequest(
         job_id=job.job_id,
@@ -108,7 +114,7 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
         stage=stage.name,
         attempt=attempt,
         inputs={
-            str(kind): services.objects.sign_download(ref, expires_s=expires_s)
+            str(kind): services.objects.sign_download(ref, expires_s=_URL_LIFE_S)
             for kind, ref in _inputs(job, stage).items()
         },
         outputs=tuple(
@@ -118,14 +124,14 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
                     artifact_ref(services, job, product),
                     content_type=product.content_type,
                     max_bytes=limit_bytes,
-                    expires_s=expires_s,
+                    expires_s=_URL_LIFE_S,
                 ),
             )
             for product in stage.products
         ),
         options=job.options,
         limits=services.settings.limits,
-        deadline=services.clock.now() + timedelta(seconds=useful_s),
+        deadline=services.clock.now() + timedelta(seconds=ATTEMPT_LIFE_S),
         report=ReportTarget(
             url=f"{services.settings.report_base_url}/{job.job_id}",
             token=services.report_tokens.sign(job.job_id, stage.name, attempt),

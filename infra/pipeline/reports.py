@@ -4,7 +4,7 @@ from infra.pipeline.dispatch import apply_fact, artifact_ref
 from infra.wiring import Services
 from shared.errors import PipelineError
 from shared.events import Artifact, Fact, StageCompleted, StageFailed, StageProgressed
-from shared.jobs import Job, StageStatus
+from shared.jobs import Job, JobState, StageStatus
 from shared.stages import STAGES
 
 Report = StageProgressed | StageCompleted | StageFailed
@@ -22,8 +22,12 @@ def receive_report(services: Services, job_id: str, report: Report, token: str) 
         fact = with_stored_artifacts(services, services.jobs.get(job_id), report)
     job = apply_fact(services, job_id, fact).job
     stage = job.stages[report.stage]
-    under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING, StageStatus.COMPLETED)
-    return under_way and stage.attempt == report.attempt and (job.state == "running" or job.state == "completed")
+    # A completed stage wants the report that completed it, which may come twice, and no progress: that is of a twin,
+    # called when the first call was not recorded.
+    wanted = {StageStatus.DISPATCHED, StageStatus.RUNNING}
+    wanted |= {StageStatus.COMPLETED} if isinstance(report, StageCompleted) else set()
+    alive = job.state in (JobState.RUNNING, JobState.COMPLETED)
+    return alive and stage.state in wanted and stage.attempt == report.attempt
 
 
 def with_stored_artifacts(services: Services, job: Job, report: StageCompleted) -> StageCompleted | StageFailed:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from infra.pipeline.dispatch import apply_fact, dispatch_due
+from infra.pipeline.dispatch import ATTEMPT_LIFE_S, apply_fact, dispatch_due
 from infra.pipeline.intake import receive_upload, upload_ref
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.reports import with_stored_artifacts
@@ -33,14 +33,15 @@ class Swept:
     revalidated: int = 0
     ended_attempts: int = 0
     dispatched: int = 0
+    runner_is_away: bool = False
 
 
 def sweep(services: Services, *, page_size: int = 100) -> Swept:
     """Publish what a crash left in the outbox, and mend every active job. Safe to repeat and to overlap.
 
-    One job that cannot be mended is logged and does not keep the others waiting.
+    One job that cannot be mended is logged and does not keep the others waiting, nor does a service that is away.
     """
-    swept = Swept(published=publish_committed(services, limit=page_size))
+    swept = Swept(published=_publish(services, page_size))
     after: str | None = None
     while page := services.jobs.list(states=ACTIVE, limit=page_size, after=after):
         for job in page:
@@ -50,6 +51,20 @@ def sweep(services: Services, *, page_size: int = 100) -> Swept:
                 log.warning("%s could not be mended now: %s", job.job_id, error)
         after = page[-1].job_id
     return swept
+
+
+def _publish(services: Services, page_size: int) -> int:
+    """Empty the outbox, as far as the topic takes events now."""
+    published = 0
+    try:
+        while True:
+            count = publish_committed(services, limit=page_size)
+            published += count
+            if count < page_size:
+                break
+    except PipelineError as error:
+        log.warning("events wait in the outbox: %s", error)
+    return published
 
 
 def _mend(services: Services, job: Job, swept: Swept) -> None:
@@ -64,11 +79,12 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
     if job.state is not JobState.RUNNING:
         return
     for name, stage in job.stages.items():
-        if (fact := _verdict(services, job, name, stage, now)) is not None:
+        if (fact := _verdict(services, job, name, stage, now, swept)) is not None:
             job = apply_fact(services, job.job_id, fact).job
             swept.ended_attempts += 1
-    if due := due_stages(job, now):
-        dispatch_due(services, job.job_id)
+    due = due_stages(job, now)
+    if due and not (swept.runner_is_away and any(STAGES[name].placement == "gpu" for name in due)):
+        swept.runner_is_away |= not dispatch_due(services, job.job_id)
         swept.dispatched += len(due)
 
 
@@ -100,16 +116,23 @@ def _look_for_upload(services: Services, job: Job, now: datetime, swept: Swept) 
         swept.revalidated += 1
 
 
-def _verdict(services: Services, job: Job, name: str, stage: StageState, now: datetime) -> Fact | None:
+def _verdict(services: Services, job: Job, name: str, stage: StageState, now: datetime, swept: Swept) -> Fact | None:
     """What to record of an attempt that will report nothing any more: its result, where the runner has kept it."""
-    if stage.state not in (StageStatus.DISPATCHED, StageStatus.RUNNING) or stage.call_id is None:
+    under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    # A runner that does not answer costs the time of one request, and not of one a job.
+    if not under_way or stage.call_id is None or swept.runner_is_away:
         return None
-    # An attempt that waits for its turn in a runner's queue is dispatched, not running: it takes no time yet.
-    limit = timedelta(seconds=STAGES[name].timeout_s + _TIMEOUT_GRACE_S)
-    if stage.state is StageStatus.RUNNING and stage.started_at and stage.started_at + limit < now:
-        services.runner.cancel(stage.call_id)
-        return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.timeout").info)
-    call = services.runner.poll(stage.call_id)
+    try:
+        if _is_over(stage, name, now):
+            services.runner.cancel(stage.call_id)
+            return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.timeout").info)
+        call = services.runner.poll(stage.call_id)
+    except PipelineError as error:
+        if error.code != "service.unavailable":
+            raise
+        log.warning("calls are not looked at now: %s", error)
+        swept.runner_is_away = True
+        return None
     match call.state:
         case CallState.RUNNING:
             return None
@@ -119,6 +142,16 @@ def _verdict(services: Services, job: Job, name: str, stage: StageState, now: da
             return with_stored_artifacts(services, job, call.report)
         case _:
             return StageFailed(stage=name, attempt=stage.attempt, error=PipelineError("stage.lost").info)
+
+
+def _is_over(stage: StageState, name: str, now: datetime) -> bool:
+    """Whether an attempt has had its time.
+
+    One that waits for its turn in a runner's queue is dispatched, not running, and takes no time yet; but once its
+    URLs have ended it could come to nothing any more.
+    """
+    limit_s = STAGES[name].timeout_s if stage.state is StageStatus.RUNNING else ATTEMPT_LIFE_S
+    return stage.started_at is not None and stage.started_at + timedelta(seconds=limit_s + _TIMEOUT_GRACE_S) < now
 
 
 def _is_of(report: StageCompleted, name: str, stage: StageState) -> bool:

@@ -51,11 +51,10 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Sequence[list[str]]:
         f"exec {sys.executable} -c 'from infra.cli import main; main()' \"$@\"\n"
     )
     earwitness.chmod(0o755)
-    tokens = {"MODAL_TOKEN_ID": "ak-1", "MODAL_TOKEN_SECRET": "as-1"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", SCRIPT],
         cwd=folder,
-        env={**os.environ, **tokens, "PATH": f"{folder}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -116,6 +115,18 @@ def test_the_subscription_filters_by_the_events_that_orchestrate_acts_on(command
         command for command in gcloud(commands, "pubsub", "subscriptions", "create") if "push" in str(command)
     ]
     assert set(re.findall(r'attributes\.type = "([^"]+)"', flag(created, "message-filter"))) == DISPATCHING_EVENTS
+
+
+def test_no_subscription_ends_for_want_of_messages(commands: Sequence[list[str]]) -> None:
+    created = gcloud(commands, "pubsub", "subscriptions", "create")
+    assert len(created) == 2
+    assert {flag(command, "expiration-period") for command in created} == {"never"}
+
+
+def test_browsers_may_send_the_headers_that_uploads_are_signed_with() -> None:
+    (allowed,) = json.loads((ROOT / "infra" / "gcp" / "cors.json").read_text())
+    signed = {"content-type", "x-goog-content-length-range", "x-goog-if-generation-match", "x-goog-resumable"}
+    assert signed <= set(allowed["responseHeader"])
 
 
 def test_the_rules_and_indexes_that_are_deployed_are_there() -> None:

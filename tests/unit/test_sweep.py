@@ -133,7 +133,7 @@ def test_a_call_that_succeeded_without_a_result_is_repeated(
 
 def test_time_in_the_queue_of_a_runner_does_not_count_and_time_at_work_does(services: Services) -> None:
     job_id = dispatched(services)
-    services.clock.pass_by(hours=20)
+    services.clock.pass_by(hours=7)
     assert sweep(services).ended_attempts == 0
     apply_fact(services, job_id, StageProgressed(stage="transcribe", attempt=1, progress=0.0))
     services.clock.pass_by(hours=3)
@@ -142,6 +142,52 @@ def test_time_in_the_queue_of_a_runner_does_not_count_and_time_at_work_does(serv
     assert sweep(services).ended_attempts == 1
     assert transcribe(services, job_id)[2] == "stage.timeout"
     assert services.runner.poll(f"{job_id}/transcribe/1").state is CallState.FAILED
+
+
+def test_an_attempt_that_never_begins_is_given_up_when_its_urls_have_ended(services: Services) -> None:
+    job_id = dispatched(services)
+    services.clock.pass_by(hours=11)
+    assert sweep(services).ended_attempts == 0
+    services.clock.pass_by(hours=1)
+    assert sweep(services).ended_attempts == 1
+    assert transcribe(services, job_id)[2] == "stage.timeout"
+    assert services.runner.poll(f"{job_id}/transcribe/1").state is CallState.FAILED
+
+
+def test_a_runner_that_is_away_is_asked_once_and_keeps_nothing_else_waiting(services: Services) -> None:
+    running = [dispatched(services) for _ in range(5)]
+    waiting = create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions()).job
+    services.clock.pass_by(hours=2)
+    services.runner.down = True
+    found = sweep(services)
+    assert (found.runner_is_away, found.ended_attempts, services.runner.polls) == (True, 0, 1)
+    assert services.jobs.get(waiting.job_id).state is JobState.EXPIRED
+    services.runner.down, services.runner.calls = False, {}
+    assert sweep(services).ended_attempts == len(running)
+
+
+def test_events_that_the_topic_does_not_take_keep_nothing_else_waiting(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, canceled = dispatched(services), uploaded(services).job_id
+    services.runner.calls.clear()
+    services.jobs.update(canceled, lambda job: advance(job, JobCanceled(), services.clock.now()))
+
+    def refuse(_: object) -> None:
+        raise PipelineError("service.unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(services.events, "publish", refuse)
+        assert sweep(services).published == 0
+    assert transcribe(services, lost)[2] == "stage.lost"
+    assert sweep(services).published == 2
+
+
+def test_more_events_than_a_page_holds_are_published_at_once(services: Services) -> None:
+    job_ids = [uploaded(services).job_id for _ in range(7)]
+    for job_id in job_ids:
+        services.jobs.update(job_id, lambda job: advance(job, JobCanceled(), services.clock.now()))
+    assert sweep(services, page_size=3).published == 7
 
 
 def test_a_stage_that_no_runner_took_stays_ready_says_why_and_is_tried_again(services: Services) -> None:

@@ -51,7 +51,7 @@ def test_a_real_cloud_is_built_once_and_from_settings(monkeypatch: pytest.Monkey
 def test_a_service_names_the_setting_that_it_lacks(service: str, given: dict[str, str], variable: str) -> None:
     services = GoogleServices(load_settings(cloud="google", **given))
     code, message = refusal(lambda: getattr(services, service))
-    assert code == "request.invalid" and variable in message
+    assert code == "internal" and variable in message
 
 
 def test_callers_are_checked_unless_the_platform_does() -> None:
