@@ -148,6 +148,16 @@ def test_an_answer_that_is_none_is_a_crash(
     assert (call.state, call.error and call.error.code) == (CallState.FAILED, "stage.crashed")
 
 
+def test_an_answer_that_was_put_into_a_blob_is_a_success_without_a_report(
+    server: ModalServer, deployed: Backend, cloud: Cloud
+) -> None:
+    behave(deployed.folder, transcribe={"hang": True})
+    call_id = deployed.runner.start(request(cloud))
+    stored = pb.GenericResult(status=pb.GenericResult.GENERIC_STATUS_SUCCESS, data_blob_id="bl-1")
+    server.answer(call_id, stored, pb.DATA_FORMAT_CBOR)
+    assert deployed.runner.poll(call_id) == Call(CallState.SUCCEEDED)
+
+
 STATUSES = {
     "SUCCESS": None,
     "TERMINATED": "stage.lost",

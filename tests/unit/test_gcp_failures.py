@@ -65,7 +65,10 @@ NOT_OURS = {"AsyncRestUnsupportedParameterError"}
 
 
 def family(kind: type[Exception]) -> set[type[Exception]]:
-    return {kind}.union(*(family(child) for child in kind.__subclasses__()))
+    """A class and all below it, of its own package: what else has been imported by now is not asked for here."""
+    package = ".".join(kind.__module__.split(".")[:2])
+    children = [child for child in kind.__subclasses__() if child.__module__.startswith(f"{package}.")]
+    return {kind}.union(*(family(child) for child in children))
 
 
 def declared(module: object) -> set[type[Exception]]:
