@@ -45,6 +45,7 @@ class Settings(BaseSettings):
         upload_late_s: After how long ``sweep`` looks for an upload whose finalize event has not come; and again after
             twice that, four times that, and so on.
         upload_grace_s: How much longer a job waits for an upload that began in time.
+        retention_days: After how many days a job that has ended is deleted with all it has written; never if left out.
         lease_s: How long a claimed stage is left alone before another dispatcher takes it over.
         probe_timeout_s: Limit for looking at one upload.
         data_dir: State of the local cloud.
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     upload_expires_s: float = Field(default=12 * 3600.0, gt=0, le=7 * 24 * 3600.0)
     upload_late_s: float = Field(default=60.0, gt=0)
     upload_grace_s: float = Field(default=3600.0, ge=0)
+    retention_days: float | None = Field(default=None, gt=0)
     lease_s: float = Field(default=15.0, gt=0)
     probe_timeout_s: float = Field(default=20.0, gt=0)
     data_dir: Path = Field(default_factory=lambda: user_data_path("earwitness"))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.endings import calls_under_way, ended, tombstone, tried_again
 from shared.errors import ErrorInfo, PipelineError
 from shared.events import (
     Event,
@@ -10,8 +11,12 @@ from shared.events import (
     JobCanceled,
     JobCompleted,
     JobCreated,
+    JobDeleted,
+    JobErased,
     JobExpired,
     JobFailed,
+    JobOverdue,
+    JobRetried,
     MediaReceived,
     MediaRejected,
     MediaValidated,
@@ -68,6 +73,7 @@ def new_job(
     upload_expires_at: datetime,
     now: datetime,
     owner_id: str = "",
+    deadline_at: datetime | None = None,
 ) -> Step:
     """A job that waits for its upload, and the event that says so."""
     job = Job(
@@ -79,6 +85,7 @@ def new_job(
         created_at=now,
         updated_at=now,
         upload_expires_at=upload_expires_at,
+        deadline_at=deadline_at,
         stages={
             name: StageState(state=StageStatus.PENDING if stage.applies(options) else StageStatus.SKIPPED)
             for name, stage in STAGES.items()
@@ -97,7 +104,7 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
     Raises:
         PipelineError: ``internal`` for a fact that only this function itself makes.
     """
-    if job.state.is_terminal:
+    if job.state.is_terminal and not isinstance(fact, JobRetried | JobDeleted | JobErased):
         return _unchanged(job, fact)
     match fact:
         case MediaReceived():
@@ -119,12 +126,22 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
         case StageFailed():
             change = _failed(job, fact, now)
         case JobCanceled():
-            change = _Change(_end(job, JobState.CANCELED), (fact,), cancel=_calls(job))
+            change = _Change(ended(job, JobState.CANCELED), (fact,), cancel=calls_under_way(job))
+        case JobOverdue():
+            change = _overdue(job, now)
+        case JobRetried():
+            again = tried_again(job, now)
+            change = _Change(again, (fact,), cancel=calls_under_way(job)) if again else None
+        case JobDeleted():
+            change = None if job.state.is_gone else _Change(tombstone(job), (fact,), cancel=calls_under_way(job))
+        case JobErased():
+            erased = job.model_copy(update={"state": JobState.DELETED})
+            change = _Change(erased) if job.state is JobState.DELETING else None
         case JobExpired():
             if job.state is not JobState.AWAITING_UPLOAD:
                 return _unchanged(job, fact)
             error = PipelineError("upload.expired").info
-            change = _Change(_end(job, JobState.EXPIRED, error), (fact,))
+            change = _Change(ended(job, JobState.EXPIRED, error), (fact,))
         case _:
             raise PipelineError("internal", f"{fact.type} does not drive a job")
     if change is None:
@@ -287,7 +304,16 @@ def _failed(job: Job, fact: StageFailed, now: datetime) -> _Change | None:
         pending = _waiting(counted, now + timedelta(seconds=wait_s), error)
         return _Change(_with_stage(job, fact.stage, pending), (failure,))
     after = _with_stage(job, fact.stage, _finished(counted, StageStatus.FAILED, now, error))
-    return _Change(_end(after, JobState.FAILED, error), (failure, JobFailed(error=error)), cancel=_calls(after))
+    return _Change(
+        ended(after, JobState.FAILED, error), (failure, JobFailed(error=error)), cancel=calls_under_way(after)
+    )
+
+
+def _overdue(job: Job, now: datetime) -> _Change | None:
+    if job.deadline_at is None or now < job.deadline_at:
+        return None
+    error = PipelineError("job.overdue").info
+    return _Change(ended(job, JobState.FAILED, error), (JobFailed(error=error),), cancel=calls_under_way(job))
 
 
 def _unchanged(job: Job, fact: Fact) -> Step:
@@ -357,15 +383,6 @@ def _finished(stage: StageState, state: StageStatus, now: datetime, error: Error
             "error": error,
         }
     )
-
-
-def _end(job: Job, state: JobState, error: ErrorInfo | None = None) -> Job:
-    return job.model_copy(update={"state": state, "error": error, "partial_text": ""})
-
-
-def _calls(job: Job) -> tuple[str, ...]:
-    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
-    return tuple(stage.call_id for stage in job.stages.values() if stage.call_id and stage.state in under_way)
 
 
 def _progress(job: Job) -> float:

@@ -169,6 +169,32 @@ class JobExpired(Fact):
     type: Literal["job.expired"] = "job.expired"
 
 
+class JobOverdue(Fact):
+    """The job's deadline passed before it ended."""
+
+    published: ClassVar[bool] = False
+    type: Literal["job.overdue"] = "job.overdue"
+
+
+class JobRetried(Fact):
+    """Someone wants what failed, or was canceled, to be tried again; what was completed stays."""
+
+    type: Literal["job.retried"] = "job.retried"
+
+
+class JobDeleted(Fact):
+    """Someone, or the retention, wants nothing of the job to be left."""
+
+    type: Literal["job.deleted"] = "job.deleted"
+
+
+class JobErased(Fact):
+    """Nothing of a deleted job is left, and no URL is good any more by which something could come back."""
+
+    published: ClassVar[bool] = False
+    type: Literal["job.erased"] = "job.erased"
+
+
 AnyFact = Annotated[
     JobCreated
     | MediaReceived
@@ -183,7 +209,11 @@ AnyFact = Annotated[
     | JobCompleted
     | JobFailed
     | JobCanceled
-    | JobExpired,
+    | JobExpired
+    | JobOverdue
+    | JobRetried
+    | JobDeleted
+    | JobErased,
     Field(discriminator="type"),
 ]
 

@@ -18,7 +18,10 @@ from shared.transcript import Notice
 
 
 class JobState(StrEnum):
-    """Where a job is. The last five are terminal."""
+    """Where a job is. All but the first three are terminal: only a wish of someone leads on from there.
+
+    A job that is deleted is a line of the audit log: when which tenant's job was, and nothing of what it was about.
+    """
 
     AWAITING_UPLOAD = "awaiting_upload"
     VALIDATING = "validating"
@@ -28,11 +31,18 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     EXPIRED = "expired"
+    DELETING = "deleting"
+    DELETED = "deleted"
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether nothing happens to the job any more by itself."""
         return self not in (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such job any more, for all but the audit log."""
+        return self in (JobState.DELETING, JobState.DELETED)
 
 
 class StageStatus(StrEnum):
@@ -90,6 +100,7 @@ class Job(Value):
         owner_id: Whose job it is among the tenant's users, as the tenant's sign-in names them; may be empty.
         progress: 0..1 over all stages by weight; never falls.
         partial_text: End of what was heard so far, while transcribing.
+        deadline_at: When the job is given up if it has not ended.
         upload_expires_at: After this an upload that has not come is given up.
     """
 
@@ -100,6 +111,7 @@ class Job(Value):
     created_at: datetime
     updated_at: datetime
     upload_expires_at: datetime
+    deadline_at: datetime | None = None
     filename: str = ""
     owner_id: str = ""
     options: JobOptions = JobOptions()

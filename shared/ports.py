@@ -68,6 +68,10 @@ class JobStore(Protocol):
         """Take events out of the outbox. Unknown ids are no error."""
         ...
 
+    def erase_history(self, job_id: str) -> None:
+        """Remove what is kept of a job's published events. Unknown jobs are no error."""
+        ...
+
 
 class EventBus(Protocol):
     """The topic ``events``: delivers each event at least once to each subscriber, in order within one job."""

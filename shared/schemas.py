@@ -27,8 +27,10 @@ from shared.events import (
     JobCanceled,
     JobCompleted,
     JobCreated,
+    JobDeleted,
     JobExpired,
     JobFailed,
+    JobRetried,
     MediaRejected,
     MediaValidated,
     Metrics,
@@ -149,6 +151,8 @@ def _example_facts() -> tuple[Fact, ...]:
         JobFailed(error=timeout),
         JobCanceled(),
         JobExpired(),
+        JobRetried(),
+        JobDeleted(),
     )
 
 

@@ -37,7 +37,7 @@ VALIDATED = MediaValidated(media=Media(object=UPLOAD, filename="talk.wav", probe
 CLAIMED = StagesClaimed(lease_s=LEASE_S)
 
 
-def created(options: JobOptions | None = None) -> Step:
+def created(options: JobOptions | None = None, deadline_at: datetime | None = None) -> Step:
     """A new job that waits for its upload."""
     return new_job(
         job_id=JOB_ID,
@@ -45,6 +45,7 @@ def created(options: JobOptions | None = None) -> Step:
         filename="talk.wav",
         options=options or JobOptions(),
         upload_expires_at=START + timedelta(hours=24),
+        deadline_at=deadline_at,
         now=START,
     )
 

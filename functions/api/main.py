@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from infra.bodies import BodyLimit
 from infra.exports import FORMATS, render
+from infra.pipeline.control import cancel_job, delete_job, find_job, retry_job
 from infra.pipeline.intake import create_job
 from infra.pipeline.transcripts import read_transcript
 from infra.wiring import services
@@ -52,6 +53,9 @@ class CreateJob(BaseModel):
         max_length=128,
         description="Which of your users this is for: where status documents can be listened to, only this user may.",
     )
+    deadline_s: float | None = Field(
+        default=None, gt=0, le=30 * 24 * 3600.0, description="After this time a job that has not ended fails."
+    )
     options: JobOptions = JobOptions()
 
 
@@ -77,6 +81,7 @@ class JobView(BaseModel):
     updated_at: datetime
     filename: str
     owner_id: str
+    deadline_at: datetime | None
     options: JobOptions
     probe: Probe | None
     size_bytes: int | None
@@ -110,6 +115,7 @@ def create(body: CreateJob) -> CreatedJob:
         content_type=body.content_type,
         size_bytes=body.size_bytes,
         owner_id=body.owner_id,
+        deadline_s=body.deadline_s,
         options=body.options,
         resumable=body.upload == "resumable",
     )
@@ -119,7 +125,26 @@ def create(body: CreateJob) -> CreatedJob:
 @app.get("/v1/jobs/{job_id}")
 def status(job_id: str) -> JobView:
     """The status document of a job."""
-    return _view(services().jobs.get(job_id))
+    return _view(find_job(services(), job_id))
+
+
+@app.post("/v1/jobs/{job_id}/cancel")
+def cancel(job_id: str) -> JobView:
+    """End a job now."""
+    return _view(cancel_job(services(), job_id))
+
+
+@app.post("/v1/jobs/{job_id}/retry")
+def retry(job_id: str) -> JobView:
+    """Try again what failed or was canceled, and what depends on it."""
+    return _view(retry_job(services(), job_id))
+
+
+@app.delete("/v1/jobs/{job_id}", status_code=204)
+def delete(job_id: str) -> None:
+    """Have nothing of a job left: recording, results and status document."""
+    find_job(services(), job_id)
+    delete_job(services(), job_id)
 
 
 @app.get("/v1/jobs/{job_id}/transcript")

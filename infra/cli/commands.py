@@ -14,6 +14,8 @@ app = typer.Typer(
 )
 models = typer.Typer(help="List, fetch and check models.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
+dead_letters = typer.Typer(help="Events that no function would take.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(dead_letters, name="dead-letters")
 gpu = typer.Typer(help="Run the GPU stages on Modal.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(gpu, name="gpu")
 
@@ -91,6 +93,52 @@ def job(
     from infra.cli.status import show_job
 
     sys.exit(show_job(job_id, data, as_json=as_json))
+
+
+JobId = Annotated[str, typer.Argument(metavar="ID")]
+
+
+@app.command()
+def cancel(job_id: JobId, data: DataDir = None) -> None:
+    """End a job of a local cloud now."""
+    from infra.cli.control import cancel
+
+    sys.exit(cancel(job_id, data))
+
+
+@app.command()
+def retry(job_id: JobId, data: DataDir = None) -> None:
+    """Try again what failed or was canceled; what was completed stays."""
+    from infra.cli.control import retry
+
+    sys.exit(retry(job_id, data))
+
+
+@app.command()
+def delete(job_id: JobId, data: DataDir = None) -> None:
+    """Have nothing of a job left: recording, results and status."""
+    from infra.cli.control import delete
+
+    sys.exit(delete(job_id, data))
+
+
+@dead_letters.command("list")
+def list_dead_letters(data: DataDir = None) -> None:
+    """Show events that no function would take."""
+    from infra.cli.control import list_dead_letters
+
+    sys.exit(list_dead_letters(data))
+
+
+@dead_letters.command("replay")
+def replay_dead_letters(
+    numbers: Annotated[list[int] | None, typer.Argument(metavar="[NUMBER…]", help="All if left out.")] = None,
+    data: DataDir = None,
+) -> None:
+    """Deliver them again."""
+    from infra.cli.control import replay_dead_letters
+
+    sys.exit(replay_dead_letters(numbers or [], data))
 
 
 @app.command()

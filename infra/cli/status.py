@@ -10,13 +10,14 @@ from infra.local.database import Database
 from infra.local.job_store import LocalJobStore
 from infra.settings import load_settings
 from shared.errors import PipelineError
+from shared.jobs import JobState
 
 
 def list_jobs(data: Path | None, limit: int, *, as_json: bool) -> int:
     """Print the newest jobs, newest first."""
     with errors_as_exit():
         store = _store(data)
-        jobs = list(store.list(limit=limit))
+        jobs = list(store.list(states=[state for state in JobState if not state.is_gone], limit=limit))
     if as_json:
         stdout.print_json(json.dumps([job.model_dump(mode="json") for job in jobs]))
         return 0
@@ -62,7 +63,16 @@ def show_job(job_id: str, data: Path | None, *, as_json: bool) -> int:
 
 
 def _store(data: Path | None) -> LocalJobStore:
+    return LocalJobStore(open_state(data))
+
+
+def open_state(data: Path | None) -> Database:
+    """The state file of a local cloud, whether or not it is up.
+
+    Raises:
+        PipelineError: ``job.not_found`` where there is none.
+    """
     path = (data or load_settings().data_dir) / "state.sqlite"
     if not path.exists():
         raise PipelineError("job.not_found", f"There is no local cloud in {path.parent}; 'earwitness up' makes one.")
-    return LocalJobStore(Database(path))
+    return Database(path)

@@ -6,7 +6,7 @@ Who may read what is in ``firestore.rules``; the indexes of the queries below ar
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
@@ -139,8 +139,7 @@ class FirestoreJobStore:
         documents = [quote(event_id, safe="") for event_id in dict.fromkeys(event_ids)]
         known = [document for document in documents if _is_storable(document)]
         published = {"waiting_since": firestore.DELETE_FIELD, "expires_at": datetime.now(UTC) + HISTORY}
-        for start in range(0, len(known), MAX_WRITES):
-            page = known[start : start + MAX_WRITES]
+        for page in _pages(known):
 
             def attempt(bounds: Callable[[], _Bounds], page: Sequence[str] = page) -> None:
                 batch = BulkWriteBatch(self._client)
@@ -152,6 +151,20 @@ class FirestoreJobStore:
 
             with translated("Firestore"):
                 _insist(attempt)
+
+    def erase_history(self, job_id: str) -> None:
+        """Remove published events of a job."""
+        query = self._outbox.where(filter=FieldFilter("job_id", "==", job_id))
+        for page in _pages([found for found in _run(query) if "waiting_since" not in (found.to_dict() or {})]):
+
+            def attempt(bounds: Callable[[], _Bounds], page: Sequence[_Snapshot] = page) -> None:
+                batch = self._client.batch()
+                for snapshot in page:
+                    batch.delete(snapshot.reference)
+                batch.commit(**bounds())
+
+            with translated("Firestore"):
+                _insist(attempt, (api.Aborted,))
 
     def history(self, job_id: str) -> Sequence[Event]:
         """Every event a job has caused in order, published or not, until 30 days after it was published."""
@@ -211,6 +224,12 @@ def _insist(attempt: Callable[[Callable[[], _Bounds]], T], also: tuple[type[Exce
         return {"retry": _ONCE, "timeout": max(0.1, min(ANSWER_S, ends - time.monotonic()))}
 
     return retrying(attempt, bounds)
+
+
+def _pages(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many items at a time as one commit takes."""
+    for start in range(0, len(items), MAX_WRITES):
+        yield items[start : start + MAX_WRITES]
 
 
 def _run(query: Any) -> Sequence[_Snapshot]:

@@ -32,7 +32,7 @@ from infra.local.object_server import object_server
 from infra.local.object_store import LocalObjectStore
 from infra.local.runner import LocalRunner
 from infra.local.signing import UrlSigner
-from infra.pipeline.dispatch import DISPATCHING_EVENTS
+from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
 from infra.probe import ContentProber
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings
@@ -81,7 +81,7 @@ class LocalCloud:
         key = _key(folder / "key")
         clock = SystemClock()
         self._database = Database(folder / "state.sqlite")
-        self.queue = EventQueue(self._database, {"orchestrate": DISPATCHING_EVENTS})
+        self.queue = EventQueue(self._database, {"orchestrate": ORCHESTRATED_EVENTS})
         self.jobs = LocalJobStore(self._database)
         signer = UrlSigner(key)
         self.objects = LocalObjectStore(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.local.database import Database
+from shared.errors import PipelineError
 from shared.events import Event
 
 LEASE_S = 600.0
@@ -140,6 +141,29 @@ class EventQueue:
     def depth(self) -> int:
         """Messages that are not yet accepted."""
         return int(self._database.query("SELECT count(*) FROM messages")[0][0])
+
+    def replay(self, sequences: Sequence[int] | None = None) -> int:
+        """Put dead letters back into the queue, those named or all, as new messages; return how many.
+
+        Raises:
+            PipelineError: ``request.invalid`` for a number that is no dead letter's; then none is put back.
+        """
+        with self._database.write() as connection:
+            known = {row["sequence"] for row in connection.execute("SELECT sequence FROM dead_letters")}
+            wanted = known if sequences is None else set(sequences)
+            if unknown := wanted - known:
+                raise PipelineError("request.invalid", f"There is no dead letter {min(unknown)}.")
+            for sequence in sorted(wanted):
+                connection.execute(
+                    """
+                    INSERT INTO messages (subscription, ordering_key, headers, body)
+                    SELECT subscription, ordering_key, headers, body FROM dead_letters WHERE sequence = ?
+                    """,
+                    (sequence,),
+                )
+                connection.execute("DELETE FROM dead_letters WHERE sequence = ?", (sequence,))
+        self.arrived.set()
+        return len(wanted)
 
     def dead_letters(self) -> Sequence[DeadLetter]:
         """Messages that were given up, oldest first."""

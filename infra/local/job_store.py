@@ -76,6 +76,11 @@ class LocalJobStore:
                 [(time.time(), event_id) for event_id in event_ids],
             )
 
+    def erase_history(self, job_id: str) -> None:
+        """Remove published rows of a job."""
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM outbox WHERE job_id = ? AND published_at IS NOT NULL", (job_id,))
+
     def history(self, job_id: str) -> Sequence[Event]:
         """Every event a job has caused, published or not, in order: published rows stay as its history."""
         rows = self._database.query("SELECT event FROM outbox WHERE job_id = ? ORDER BY sequence", (job_id,))

@@ -27,8 +27,8 @@ from shared.stages import STAGES, Kind, Product, Stage, upstream
 
 log = logging.getLogger(__name__)
 
-# The events after which a stage may be due: what the subscription of ``orchestrate`` filters by.
-DISPATCHING_EVENTS = frozenset({"media.validated", "stage.completed", "stage.failed"})
+# The events after which a stage may be due.
+DISPATCHING_EVENTS = frozenset({"media.validated", "stage.completed", "stage.failed", "job.retried"})
 
 # A URL that IAM signs without a key is good for twelve hours at least, and perhaps no longer, whatever it says: keys
 # are replaced. An attempt's waiting in a runner's queue and its run must come to less than that.
@@ -82,7 +82,10 @@ def artifact_ref(services: Services, job: Job, product: Product) -> ObjectRef:
 def _apply(services: Services, job_id: str, fact: Fact) -> Step:
     step = services.jobs.update(job_id, lambda job: advance(job, fact, services.clock.now()))
     for call_id in step.cancel:
-        services.runner.cancel(call_id)
+        try:
+            services.runner.cancel(call_id)
+        except PipelineError as error:  # the change is made; its event, or the next report of the call, stops it
+            log.warning("a call of %s was not stopped: %s", job_id, error)
     return step
 
 

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
@@ -37,6 +37,7 @@ def create_job(
     size_bytes: int | None = None,
     resumable: bool = False,
     owner_id: str = "",
+    deadline_s: float | None = None,
 ) -> NewJob:
     """Create a job and sign the upload of its recording.
 
@@ -49,8 +50,7 @@ def create_job(
         check_size(size_bytes, services.settings.limits)
     now = services.clock.now()
     expires_s = services.settings.upload_expires_s
-    # Ids sort by time, so that a list of jobs is in the order of their creation in every store.
-    job_id = f"job_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+    job_id = f"{first_id_at(now)}{secrets.token_hex(8)}"
     upload = services.objects.sign_upload(
         upload_ref(services, tenant_id, job_id),
         content_type=content_type,
@@ -63,6 +63,7 @@ def create_job(
         tenant_id=tenant_id,
         filename=filename,
         owner_id=owner_id,
+        deadline_at=None if deadline_s is None else now + timedelta(seconds=deadline_s),
         options=options,
         upload_expires_at=now + timedelta(seconds=expires_s),
         now=now,
@@ -70,6 +71,14 @@ def create_job(
     services.jobs.create(step)
     publish_committed(services, job_id)
     return NewJob(step.job, upload)
+
+
+def first_id_at(moment: datetime) -> str:
+    """What sorts before the id of every job that was created from a moment on, and behind all others.
+
+    Ids sort by time, so that a list of jobs is in the order of their creation in every store.
+    """
+    return f"job_{int(moment.timestamp() * 1000):012x}"
 
 
 def _check_model(options: JobOptions) -> None:
@@ -105,6 +114,8 @@ def receive_upload(services: Services, uploaded: ObjectInfo) -> None:
             raise
         log.warning("an upload of an unknown job was ignored: %s", uploaded.uri)
         return
+    if job.state.is_gone:  # it came by a URL that was good a moment longer than the job
+        services.objects.delete(uploaded)
     if job.state is JobState.VALIDATING and job.media and job.media.object.uri == uploaded.uri:
         verdict = _validate(services, job.media)
         services.jobs.update(job_id, lambda job: advance(job, verdict, services.clock.now()))

@@ -4,21 +4,23 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from infra.pipeline.control import delete_job, finish_erasure
 from infra.pipeline.dispatch import ATTEMPT_LIFE_S, apply_fact, dispatch_due
-from infra.pipeline.intake import receive_upload, upload_ref
+from infra.pipeline.intake import first_id_at, receive_upload, upload_ref
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.reports import with_stored_artifacts
 from infra.wiring import Services
 from shared.advance import due_stages
 from shared.errors import PipelineError
-from shared.events import Fact, JobExpired, StageCompleted, StageFailed
+from shared.events import Fact, JobExpired, JobOverdue, StageCompleted, StageFailed
 from shared.jobs import Job, JobState, StageState, StageStatus
 from shared.ports import CallState
 from shared.stages import STAGES
 
 log = logging.getLogger(__name__)
 
-ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING)
+ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING, JobState.DELETING)
+ENDED = tuple(state for state in JobState if state.is_terminal and not state.is_gone)
 _TIMEOUT_GRACE_S = 60.0
 # A probe is tried twice, and storing its verdict takes a moment.
 _PROBES = 3
@@ -33,6 +35,9 @@ class Swept:
     revalidated: int = 0
     ended_attempts: int = 0
     dispatched: int = 0
+    overdue: int = 0
+    retired: int = 0
+    erased: int = 0
     runner_is_away: bool = False
 
 
@@ -50,7 +55,20 @@ def sweep(services: Services, *, page_size: int = 100) -> Swept:
             except PipelineError as error:
                 log.warning("%s could not be mended now: %s", job.job_id, error)
         after = page[-1].job_id
+    _retire(services, page_size, swept)
     return swept
+
+
+def _retire(services: Services, page_size: int, swept: Swept) -> None:
+    """Delete jobs that ended so long ago that the retention is over; a page of them in one sweep."""
+    days = services.settings.retention_days
+    if days is None:
+        return
+    cutoff = services.clock.now() - timedelta(days=days)
+    for job in services.jobs.list(states=ENDED, limit=page_size, after=first_id_at(cutoff)):
+        if job.updated_at <= cutoff:
+            delete_job(services, job.job_id)
+            swept.retired += 1
 
 
 def _publish(services: Services, page_size: int) -> int:
@@ -69,6 +87,13 @@ def _publish(services: Services, page_size: int) -> int:
 
 def _mend(services: Services, job: Job, swept: Swept) -> None:
     now = services.clock.now()
+    if job.deadline_at is not None and job.deadline_at <= now:
+        apply_fact(services, job.job_id, JobOverdue())
+        swept.overdue += 1
+        return
+    if job.state is JobState.DELETING:
+        swept.erased += finish_erasure(services, job)
+        return
     if job.state is JobState.AWAITING_UPLOAD and (job.upload_expires_at <= now or _is_late(services, job, now)):
         _look_for_upload(services, job, now, swept)
     validation_limit = timedelta(seconds=_PROBES * services.settings.probe_timeout_s)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from infra.pipeline.control import find_job
 from infra.wiring import Services
 from shared.errors import PipelineError
 from shared.jobs import JobState
@@ -25,7 +26,7 @@ def read_transcript(services: Services, job_id: str) -> FoundTranscript:
         PipelineError: ``job.not_found``, ``job.not_ready`` while it may still come,
             ``job.no_transcript`` once it cannot.
     """
-    job = services.jobs.get(job_id)
+    job = find_job(services, job_id)
     if job.state.is_terminal and job.state is not JobState.COMPLETED:
         reason = f": {job.error.message}" if job.error else "."
         raise PipelineError("job.no_transcript", f"The job was {job.state}{reason}", state=job.state)

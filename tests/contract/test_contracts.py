@@ -20,7 +20,15 @@ from referencing.jsonschema import DRAFT202012
 
 from infra.contracts import FOLDER, write
 from shared.errors import CATALOGUE
-from shared.events import Event, JobCanceled, JobExpired, MediaRejected, StageCompleted
+from shared.events import (
+    Event,
+    JobCanceled,
+    JobDeleted,
+    JobExpired,
+    JobRetried,
+    MediaRejected,
+    StageCompleted,
+)
 from shared.jobs import Job
 from shared.media import MediaLimits
 from shared.options import JobOptions
@@ -106,7 +114,7 @@ def stories() -> Iterator[Story]:
     failing.wait(60).tell(CLAIMED, failed("diarize", code="media.corrupt"))
     yield failing
     canceled = Story.running()
-    canceled.tell(JobCanceled())
+    canceled.tell(JobCanceled(), JobRetried(), JobDeleted())
     yield canceled
 
 

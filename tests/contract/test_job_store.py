@@ -255,6 +255,19 @@ def test_what_was_published_but_not_marked_is_there_again(store: Store) -> None:
     assert list(store.history("job_1")) == published
 
 
+def test_the_history_of_a_job_can_be_erased_but_for_what_is_not_published(store: Store) -> None:
+    created(store)
+    created(store, "job_2")
+    store.mark_published(event.id for event in store.unpublished())
+    told(store, JobCanceled())
+    store.erase_history("job_1")
+    store.erase_history("job_x")
+    assert [event.type for event in store.history("job_1")] == ["job.canceled"]
+    assert [event.type for event in store.unpublished(job_id="job_1")] == ["job.canceled"]
+    assert [event.type for event in store.history("job_2")] == ["job.created"]
+    assert store.get("job_1").state is JobState.CANCELED
+
+
 def test_any_number_of_events_is_marked(store: Store) -> None:
     created(store)
     store.mark_published([])

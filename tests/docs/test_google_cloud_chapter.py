@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from infra.bundle import CONTENTS
-from infra.pipeline.dispatch import DISPATCHING_EVENTS
+from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
 from infra.settings import Settings
 from tests.emulators import missing
 
@@ -114,7 +114,7 @@ def test_the_subscription_filters_by_the_events_that_orchestrate_acts_on(command
     (created,) = [
         command for command in gcloud(commands, "pubsub", "subscriptions", "create") if "push" in str(command)
     ]
-    assert set(re.findall(r'attributes\.type = "([^"]+)"', flag(created, "message-filter"))) == DISPATCHING_EVENTS
+    assert set(re.findall(r'attributes\.type = "([^"]+)"', flag(created, "message-filter"))) == ORCHESTRATED_EVENTS
 
 
 def test_no_subscription_ends_for_want_of_messages(commands: Sequence[list[str]]) -> None:

@@ -24,6 +24,8 @@ from shared.events import (
     Fact,
     JobCanceled,
     JobCompleted,
+    JobDeleted,
+    JobErased,
     JobExpired,
     MediaRejected,
     StageCompleted,
@@ -222,6 +224,8 @@ ENDINGS: dict[JobState, Callable[[], Story]] = {
     JobState.FAILED: lambda: _told(Story.running(), failed("diarize", code="media.corrupt")),
     JobState.CANCELED: lambda: _told(Story.running(), JobCanceled()),
     JobState.EXPIRED: lambda: Story.begin(None, JobExpired()),
+    JobState.DELETING: lambda: _told(Story.running(), JobDeleted()),
+    JobState.DELETED: lambda: _told(Story.running(), JobDeleted(), JobErased()),
 }
 
 

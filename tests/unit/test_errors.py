@@ -8,7 +8,16 @@ import pytest
 from infra.contracts import README, with_tables
 from shared.advance import advance
 from shared.errors import CATALOGUE, ErrorInfo, ErrorSpec, PipelineError, _catalogue
-from shared.events import Fact, JobCanceled, JobExpired, MediaRejected
+from shared.events import (
+    Fact,
+    JobCanceled,
+    JobDeleted,
+    JobErased,
+    JobExpired,
+    JobOverdue,
+    JobRetried,
+    MediaRejected,
+)
 from shared.jobs import Job, JobState
 from shared.stages import STAGES
 from tests.facts import CLAIMED, RECEIVED, START, VALIDATED, completed, created, error, failed
@@ -69,9 +78,10 @@ def transitions() -> set[tuple[str, str]]:
     facts: list[Fact] = [RECEIVED, VALIDATED, CLAIMED, JobExpired(), JobCanceled()]
     facts += [MediaRejected(error=error("media.corrupt")), failed("transcribe", code="media.corrupt")]
     facts += [completed(stage) for stage in STAGES]
+    facts += [JobOverdue(), JobRetried(), JobDeleted(), JobErased()]
     found: set[tuple[str, str]] = set()
     seen: set[tuple[str, ...]] = set()
-    left: list[Job] = [created().job]
+    left: list[Job] = [created(deadline_at=START).job]
     while left:
         job = left.pop()
         key = (job.state, *(stage.state for stage in job.stages.values()))

@@ -1,0 +1,55 @@
+"""How a job ends, is taken up again, and is forgotten."""
+
+from datetime import datetime
+
+from shared.errors import ErrorInfo
+from shared.jobs import Job, JobState, StageState, StageStatus
+
+
+def ended(job: Job, state: JobState, error: ErrorInfo | None = None) -> Job:
+    """The job in one of its last states."""
+    return job.model_copy(update={"state": state, "error": error, "partial_text": ""})
+
+
+def calls_under_way(job: Job) -> tuple[str, ...]:
+    """Calls of the runner that have not ended, as far as the job knows."""
+    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
+    return tuple(stage.call_id for stage in job.stages.values() if stage.call_id and stage.state in under_way)
+
+
+def tried_again(job: Job, now: datetime) -> Job | None:
+    """The job once more: what was completed stays, everything else begins anew with the next attempt.
+
+    ``None`` for a job that did not fail, or of whose recording nothing is known.
+    """
+    if job.state not in (JobState.FAILED, JobState.CANCELED) or job.media is None:
+        return None
+    again = {
+        name: stage if stage.state.is_done else StageState(attempt=stage.attempt, progress=stage.progress)
+        for name, stage in job.stages.items()
+    }
+    state = JobState.RUNNING
+    if not again["validate"].state.is_done:
+        again["validate"] = StageState(state=StageStatus.RUNNING, attempt=1, started_at=now)
+        state = JobState.VALIDATING
+    update = {"state": state, "stages": again, "error": None, "deadline_at": None}
+    return job.model_copy(update=update)
+
+
+def tombstone(job: Job) -> Job:
+    """What the audit log keeps: no names, no texts; the calls, because they must still be stopped."""
+    stages = {
+        name: StageState(state=stage.state, attempt=stage.attempt, call_id=stage.call_id)
+        for name, stage in job.stages.items()
+    }
+    return Job(
+        job_id=job.job_id,
+        tenant_id=job.tenant_id,
+        state=JobState.DELETING,
+        revision=job.revision,
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        upload_expires_at=job.upload_expires_at,
+        stages=stages,
+        progress=job.progress,
+    )
