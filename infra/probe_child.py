@@ -31,6 +31,7 @@ from infra.probe_refusal import (
     NO_AUDIO,
     NOT_A_RECORDING,
     SILENT_VIDEO,
+    UNHEARD_OF,
     UNKNOWN_CODEC,
     ZERO_LENGTH,
     Refusal,
@@ -47,6 +48,10 @@ _SHORT_S: Final = 2.0
 _MAX_PACKETS: Final = 400
 # A guess at content without a signature is believed after this many good frames.
 _CONVINCING_FRAMES: Final = 4
+# Of sound that can be mixed to 16 kHz mono. Nobody records at a few samples a second, but a frame of such sound takes a
+# gigabyte when it is brought to 16 kHz; and beyond 16 channels FFmpeg knows no way to mix them.
+_RATES_HZ: Final = range(1_000, 768_001)
+_CHANNELS: Final = range(1, 17)
 # Families whose index or header promises an end that can be looked at.
 _WITH_END: Final = frozenset({"flac", "mov", "matroska", "asf", "avi"})
 _FAST_SEEK: Final = 0x80000  # AVFMT_FLAG_FAST_SEEK; PyAV's enumeration of it is not typed.
@@ -231,6 +236,8 @@ class _Listening:
                 self.good += 1
                 self.heard_s += frame.samples / frame.sample_rate
                 self.rate_hz, self.channels = frame.sample_rate, frame.layout.nb_channels
+                if self.rate_hz not in _RATES_HZ or self.channels not in _CHANNELS:
+                    raise Refusal(*UNHEARD_OF)
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:

@@ -27,6 +27,10 @@ NOT_A_RECORDING = (
     "This is not a recording in a format that is accepted. Send it as M4A, MP3, WAV, MP4 or another common format.",
 )
 UNKNOWN_CODEC = ("media.unsupported", "The sound in this file is in a format that cannot be read.")
+UNHEARD_OF = (
+    "media.unsupported",
+    "The sound in this file has a sample rate or a number of channels that no recording has.",
+)
 SILENT_VIDEO = ("media.no_audio", "This video has no sound.")
 NO_AUDIO = ("media.no_audio", "This file has no sound track.")
 ZERO_LENGTH = ("media.zero_length", "The recording is zero seconds long: there is no sound in it.")

@@ -34,15 +34,16 @@ from shared.options import JobOptions
 from shared.stages import STAGES, Stage, upstream
 from shared.transcript import Notice
 
-# Attempts that vanished with their runner say nothing about the recording, so they do not use up the
-# stage's attempts; this bounds them all the same.
+# Such attempts do not use up those that a stage has for failures of its own; this bounds them all the same.
 MAX_LOST_ATTEMPTS = 20
 # A claim that expires so often is not bad luck: its stage kills whoever claims it.
 MAX_TAKEOVERS = 5
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 60.0
-# How long a stage waits when no runner could be reached to start it.
+# How long a stage waits when no runner could be reached to start it, or no store to run it.
 DEFERRAL_S = 10.0
+# Attempts that say nothing about the recording, and how long the next one waits after the first of them.
+LOSSES = {"stage.lost": 0.0, "service.unavailable": DEFERRAL_S}
 # What reports say is anyone's text, and the document must stay far below what a store takes.
 MAX_MESSAGE_CHARACTERS = 1000
 MAX_NOTICES = 20
@@ -135,8 +136,7 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
         case JobDeleted():
             change = None if job.state.is_gone else _Change(tombstone(job), (fact,), cancel=calls_under_way(job))
         case JobErased():
-            erased = job.model_copy(update={"state": JobState.DELETED})
-            change = _Change(erased) if job.state is JobState.DELETING else None
+            change = _Change(ended(job, JobState.DELETED)) if job.state is JobState.DELETING else None
         case JobExpired():
             if job.state is not JobState.AWAITING_UPLOAD:
                 return _unchanged(job, fact)
@@ -278,14 +278,13 @@ def _completed(job: Job, fact: StageCompleted, now: datetime) -> _Change | None:
     stage = _current(job, fact.stage, fact.attempt)
     if stage is None:
         return None
-    done = _finished(stage, StageStatus.COMPLETED, now).model_copy(
-        update={"artifacts": fact.artifacts, "metrics": fact.metrics}
-    )
+    done = _finished(stage, StageStatus.COMPLETED, now)
+    done = done.model_copy(update={"artifacts": fact.artifacts, "metrics": fact.metrics})
     after = _with_stage(job, fact.stage, done, notices=_notices(job, fact))
     if not all(state.state.is_done for state in after.stages.values()):
         return _Change(after, (fact,))
-    ended = after.model_copy(update={"state": JobState.COMPLETED, "partial_text": ""})
-    return _Change(ended, (fact, JobCompleted(artifacts=ended.artifacts, notices=ended.notices)))
+    over = ended(after, JobState.COMPLETED)
+    return _Change(over, (fact, JobCompleted(artifacts=over.artifacts, notices=over.notices)))
 
 
 def _failed(job: Job, fact: StageFailed, now: datetime) -> _Change | None:
@@ -293,14 +292,15 @@ def _failed(job: Job, fact: StageFailed, now: datetime) -> _Change | None:
     if stage is None:
         return None
     error = _brief(fact.error)
-    lost = error.code == "stage.lost"
+    lost = error.code in LOSSES
     counted = stage.model_copy(update={"losses": stage.losses + 1} if lost else {"failures": stage.failures + 1})
     may_try = counted.losses < MAX_LOST_ATTEMPTS if lost else counted.failures < STAGES[fact.stage].max_attempts
     again = error.retryable and may_try
     # Whether there will be another attempt is decided here, whatever the reporter thought.
     failure = fact.model_copy(update={"error": error, "will_retry": again})
     if again:
-        wait_s = 0.0 if lost else min(FIRST_BACKOFF_S * 2 ** (counted.failures - 1), MAX_BACKOFF_S)
+        first_s, count = (LOSSES[error.code], counted.losses) if lost else (FIRST_BACKOFF_S, counted.failures)
+        wait_s = min(first_s * 2 ** (count - 1), MAX_BACKOFF_S)
         pending = _waiting(counted, now + timedelta(seconds=wait_s), error)
         return _Change(_with_stage(job, fact.stage, pending), (failure,))
     after = _with_stage(job, fact.stage, _finished(counted, StageStatus.FAILED, now, error))

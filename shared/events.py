@@ -101,7 +101,7 @@ class StageDispatched(Fact):
 
 
 class StageDeferred(Fact):
-    """No runner could be reached: the stage stays ready, says why, and is tried again; no attempt is used up."""
+    """No runner, or no store, could be reached: the stage stays ready, says why, and is tried again, at no cost."""
 
     published: ClassVar[bool] = False
     type: Literal["stage.deferred"] = "stage.deferred"

@@ -68,7 +68,7 @@ class StageState(Value):
         attempt: Number of the latest attempt, from 1; 0 before the first.
         started_at: When it was dispatched, and once it runs, when it began to.
         failures: Attempts that failed for a reason of their own.
-        losses: Attempts that vanished with their runner.
+        losses: Attempts that ended for no reason of their own: their runner vanished, or a service was away.
         takeovers: Times that an expired claim on the latest attempt was taken over.
         progress: 0..1; never falls, not even when an attempt starts anew.
         not_before: A retry waits until then.

@@ -2,8 +2,9 @@
 
 What it does is read from ``behaviour.json`` in the models folder at each request, by stage:
 ``{"transcribe": {"sleep_s": 1, "words": 1000, "crash": 2, "fail": {"code": …}, "hang": true, "silent": true}}``.
-``crash`` is the number of attempts that crash first; ``silent`` ones do all but report. Each start is a line of
-``started.txt`` there.
+``crash`` is the number of attempts that crash first, ``signal`` what kills every attempt, ``answers`` what it answers
+instead, ``writes`` what its artifacts hold; ``silent`` ones do all but report. Each start is a line of ``started.txt``
+there.
 """
 
 import json
@@ -46,6 +47,10 @@ def answer(request: dict[str, Any], model: str = "stand-in") -> dict[str, Any]:
     wanted = json.loads(path.read_text()).get(request["stage"], {}) if path.exists() else {}
     if request["attempt"] <= wanted.get("crash", 0):
         os._exit(3)
+    if "signal" in wanted:
+        os.kill(os.getpid(), wanted["signal"])
+    if "answers" in wanted:
+        return wanted["answers"]
     if wanted.get("hang"):
         threading.Event().wait()
     with httpx.Client(trust_env=False) as client:
@@ -61,7 +66,7 @@ def _work(client: httpx.Client, request: dict[str, Any], wanted: dict[str, Any],
         return {"ok": False, "error": wanted["fail"]}
     for output in request["outputs"]:
         upload = output["upload"]
-        body = json.dumps(_artifact(request["stage"], wanted.get("words", 4)))
+        body = wanted.get("writes") or json.dumps(_artifact(request["stage"], wanted.get("words", 4)))
         stored = client.request(upload["method"], upload["url"], headers=upload["headers"], content=body)
         assert stored.status_code in (200, 412), stored.text
     report = {"type": "stage.completed", "metrics": {"audio_s": 2.0, "model": model}}

@@ -176,6 +176,8 @@ def _run_here(services: Services, job: Job, stage: Stage) -> Fact:
             for product in stage.products
         )
     except PipelineError as error:
+        if error.code == "service.unavailable":  # it is not the stage that failed
+            return StageDeferred(stage=stage.name, attempt=attempt, error=error.info)
         return StageFailed(stage=stage.name, attempt=attempt, error=error.info)
     except Exception:  # a defect of one job must not stop the others; it is logged and typed
         log.exception("%s of %s failed", stage.name, job.job_id)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.advance import advance, due_stages
+from shared.advance import MAX_LOST_ATTEMPTS, advance, due_stages
 from shared.events import Fact, JobCanceled, JobDeleted, JobErased, JobExpired, JobOverdue, JobRetried, MediaRejected
 from shared.jobs import Job, JobState
 from shared.options import JobOptions
@@ -171,3 +171,27 @@ def test_a_retry_has_all_the_time_it_needs() -> None:
     story = with_deadline(RECEIVED, VALIDATED, CLAIMED).wait(3600)
     story.tell(JobOverdue(), JobRetried(), JobOverdue())
     assert story.job.state is JobState.RUNNING and story.job.deadline_at is None
+
+
+# --- services that are away ----------------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_failed_for_want_of_a_service_is_no_failure_and_waits_ever_longer() -> None:
+    story, waits = told(Story.running(), dispatched("diarize")), []
+    for attempt in range(1, 10):
+        story.tell(failed("transcribe", attempt, code="service.unavailable"))
+        stage = story.job.stages["transcribe"]
+        assert (stage.state, stage.failures) == ("pending", 0)
+        waits.append((stage.not_before - story.now).total_seconds())
+        story.wait(waits[-1]).tell(CLAIMED)
+    assert waits == [10, 20, 40, 60, 60, 60, 60, 60, 60]
+
+
+def test_a_service_that_never_comes_back_fails_the_job_in_the_end() -> None:
+    story = told(Story.running(), dispatched("diarize"))
+    while story.job.state is JobState.RUNNING:
+        attempt = story.job.stages["transcribe"].attempt
+        story.tell(failed("transcribe", attempt, code="service.unavailable"))
+        story.wait(60).tell(CLAIMED)
+    assert story.job.error and story.job.error.code == "service.unavailable"
+    assert story.job.stages["transcribe"].attempt == MAX_LOST_ATTEMPTS
