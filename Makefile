@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUTPUT ?= out
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: help setup run test check bench contracts lock clean
+.PHONY: help setup run test check bench soak contracts lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -27,6 +27,9 @@ check: $(VENV)/.installed-test  ## Lint, format, types and import rules
 
 bench: $(VENV)/.installed-test  ## Measure quality and speed
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+soak: $(VENV)/.installed-test  ## Kill things at random while 500 jobs run: is anything lost, or done twice?
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 contracts: $(VENV)/.installed  ## Write the event and document schemas to shared/contracts
 	$(BIN)/python -m infra.contracts

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.endings import calls_under_way, ended, tombstone, tried_again
+from shared.endings import audit_line, calls_under_way, ended, tombstone, tried_again
 from shared.errors import ErrorInfo, PipelineError
 from shared.events import (
     Event,
@@ -136,7 +136,7 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
         case JobDeleted():
             change = None if job.state.is_gone else _Change(tombstone(job), (fact,), cancel=calls_under_way(job))
         case JobErased():
-            change = _Change(ended(job, JobState.DELETED)) if job.state is JobState.DELETING else None
+            change = _Change(audit_line(job)) if job.state is JobState.DELETING else None
         case JobExpired():
             if job.state is not JobState.AWAITING_UPLOAD:
                 return _unchanged(job, fact)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from shared.errors import ErrorInfo
 from shared.jobs import Job, JobState, StageState, StageStatus
+from shared.media import Media
 
 
 def ended(job: Job, state: JobState, error: ErrorInfo | None = None) -> Job:
@@ -37,7 +38,7 @@ def tried_again(job: Job, now: datetime) -> Job | None:
 
 
 def tombstone(job: Job) -> Job:
-    """What the audit log keeps: no names, no texts; the calls, because they must still be stopped."""
+    """What the audit log keeps: no names, no texts; until all is erased, what to stop and to remove, too."""
     stages = {
         name: StageState(state=stage.state, attempt=stage.attempt, call_id=stage.call_id)
         for name, stage in job.stages.items()
@@ -50,6 +51,12 @@ def tombstone(job: Job) -> Job:
         created_at=job.created_at,
         updated_at=job.updated_at,
         upload_expires_at=job.upload_expires_at,
+        media=Media(object=job.media.object) if job.media else None,
         stages=stages,
         progress=job.progress,
     )
+
+
+def audit_line(job: Job) -> Job:
+    """What is left of a job of which nothing is left."""
+    return job.model_copy(update={"state": JobState.DELETED, "media": None})

@@ -82,6 +82,8 @@ def erase(services: Services, job: Job) -> None:
     if not job.state.is_gone:
         return
     services.objects.delete(upload_ref(services, job.tenant_id, job.job_id))
+    if job.media is not None:  # elsewhere, if it came through the inbox
+        services.objects.delete(job.media.object)
     for stage in STAGES.values():
         for product in stage.products:
             services.objects.delete(artifact_ref(services, job, product))

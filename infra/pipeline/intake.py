@@ -1,13 +1,14 @@
 """From a request to a validated recording."""
 
+import hashlib
 import logging
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from infra.pipeline.outbox import publish_committed
 from infra.wiring import Services
-from shared.advance import advance, new_job
+from shared.advance import Step, advance, new_job
 from shared.errors import PipelineError
 from shared.events import Fact, MediaReceived, MediaRejected, MediaValidated
 from shared.jobs import Job, JobState
@@ -15,6 +16,10 @@ from shared.media import Media, ObjectInfo, ObjectRef, check_duration, check_siz
 from shared.options import JobOptions
 from shared.requests import SignedRequest
 from shared.weights import DEFAULT_MODELS, find_model
+
+# Recordings below this folder of the uploads bucket, then a tenant's, need no job first: one is made for each.
+INBOX = "inbox"
+MAX_FILENAME_CHARACTERS = 255
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +105,8 @@ def receive_upload(services: Services, uploaded: ObjectInfo) -> None:
         PipelineError: Retryable ones only, so that the event is delivered again.
     """
     match uploaded.name.split("/"):
+        case [folder, tenant_id, *_, filename] if folder == INBOX and tenant_id and filename:
+            job_id = _take_in(services, uploaded, tenant_id, filename)
         case [_, job_id, "media"]:
             pass
         case _:
@@ -120,6 +127,29 @@ def receive_upload(services: Services, uploaded: ObjectInfo) -> None:
         verdict = _validate(services, job.media)
         services.jobs.update(job_id, lambda job: advance(job, verdict, services.clock.now()))
     publish_committed(services, job_id)
+
+
+def _take_in(services: Services, uploaded: ObjectInfo, tenant_id: str, filename: str) -> str:
+    """A job for a recording that was put into the inbox: one for each version of the object, however often told."""
+    # Generations are microseconds, so the id sorts as those of other jobs do.
+    arrived_at = datetime.fromtimestamp((uploaded.generation or 0) / 1_000_000, UTC)
+    job_id = f"{first_id_at(arrived_at)}{hashlib.sha256(uploaded.uri.encode()).hexdigest()[:16]}"
+    now = services.clock.now()
+    new = new_job(
+        job_id=job_id,
+        tenant_id=tenant_id,
+        filename=filename[-MAX_FILENAME_CHARACTERS:],
+        options=JobOptions(),
+        upload_expires_at=now,
+        now=now,
+    )
+    received = advance(new.job, MediaReceived(object=uploaded), now)
+    try:
+        services.jobs.create(Step(received.job, new.events))
+    except PipelineError as error:
+        if error.code != "job.exists":
+            raise
+    return job_id
 
 
 def _validate(services: Services, media: Media) -> Fact:

@@ -111,7 +111,7 @@ def test_a_deleted_job_leaves_a_line_of_the_audit_log_and_nothing_else(services:
     assert services.runner.calls[f"{job_id}/transcribe/1"].state is CallState.FAILED
     assert [event.type for event in services.jobs.history(job_id)] == []
     line = services.jobs.get(job_id)
-    assert (line.state, line.tenant_id, line.filename, line.media) == (JobState.DELETING, "t", "", None)
+    assert (line.state, line.tenant_id, line.filename) == (JobState.DELETING, "t", "")
     for wish in (find_job, cancel_job, retry_job, read_transcript):
         assert refused(lambda wish=wish: wish(services, job_id)) == "job.not_found"
     delete_job(services, job_id)  # twice is no error
@@ -164,3 +164,62 @@ def test_the_retention_deletes_what_ended_long_ago_and_nothing_younger(services:
     assert services.jobs.get(young).state is JobState.CANCELED
     hear(services, old)
     assert all(young in name for name in names(services))
+
+
+# --- the inbox -----------------------------------------------------------------------------------------------------
+
+
+def dropped(services: GivenServices, name: str) -> ObjectInfo:
+    return services.objects.write(
+        ObjectRef(bucket=services.settings.uploads_bucket, name=name), b"RIFF", content_type="audio/wav"
+    )
+
+
+def test_a_recording_in_the_inbox_gets_one_job_however_often_it_is_told(services: GivenServices) -> None:
+    tape = dropped(services, "inbox/acme/1987/Tape 12 - Ünï.wav")
+    for _ in range(3):
+        receive_upload(services, tape)
+    (job,) = services.jobs.list()
+    assert (job.state, job.tenant_id, job.filename) == (JobState.RUNNING, "acme", "Tape 12 - Ünï.wav")
+    assert job.media is not None and job.media.object == tape
+    hear(services, job.job_id)
+    assert services.jobs.get(job.job_id).stages["transcribe"].call_id
+    assert [event.type for event in services.jobs.history(job.job_id)] == ["job.created", "media.validated"]
+
+
+def test_ids_of_the_inbox_sort_with_the_others_and_a_second_version_is_a_second_job(services: GivenServices) -> None:
+    first = dropped(services, "inbox/acme/a.wav")
+    receive_upload(services, first)
+    services.objects.delete(first)
+    receive_upload(services, dropped(services, "inbox/acme/a.wav"))
+    ids = [job.job_id for job in services.jobs.list()]
+    assert len(set(ids)) == 2 and ids == sorted(ids, reverse=True)
+    assert {len(job_id) for job_id in ids} == {len(created(services).job_id)}
+
+
+def test_a_crash_after_the_job_was_made_is_mended_by_the_sweep(services: GivenServices) -> None:
+    type(services.prober).broken = True
+    try:
+        assert refused(lambda: receive_upload(services, dropped(services, "inbox/acme/a.wav"))) == "service.unavailable"
+    finally:
+        type(services.prober).broken = False
+    services.clock.pass_by(minutes=5)
+    assert sweep(services).revalidated == 1
+    assert [job.state for job in services.jobs.list()] == [JobState.RUNNING]
+
+
+def test_deleting_a_job_of_the_inbox_removes_its_recording(services: GivenServices) -> None:
+    receive_upload(services, dropped(services, "inbox/acme/secret.wav"))
+    (job,) = services.jobs.list()
+    delete_job(services, job.job_id)
+    hear(services, job.job_id)
+    assert names(services) == []
+    services.clock.pass_by(days=1)
+    sweep(services)
+    assert services.jobs.get(job.job_id).media is None
+
+
+@pytest.mark.parametrize("name", ["inbox/acme", "inbox//a.wav", "inbox/acme/", "other/a.wav", "a.wav"])
+def test_what_lies_elsewhere_gets_no_job(services: GivenServices, name: str) -> None:
+    receive_upload(services, dropped(services, name))
+    assert services.jobs.list() == []

@@ -8,6 +8,7 @@ import pytest
 from shared.advance import MAX_LOST_ATTEMPTS, advance, due_stages
 from shared.events import Fact, JobCanceled, JobDeleted, JobErased, JobExpired, JobOverdue, JobRetried, MediaRejected
 from shared.jobs import Job, JobState
+from shared.media import Media
 from shared.options import JobOptions
 from tests.facts import (
     CLAIMED,
@@ -118,6 +119,7 @@ def test_any_job_can_be_deleted_and_then_says_nothing_of_what_it_was_about(state
             name: getattr(story.job, name)
             for name in ("job_id", "tenant_id", "state", "revision", "created_at", "updated_at", "upload_expires_at")
         },
+        media=before.media and Media(object=before.media.object),
         stages=story.job.stages,
         progress=story.job.progress,
     )
@@ -136,7 +138,8 @@ def test_nothing_brings_a_deleted_job_back() -> None:
 def test_only_a_job_that_is_being_deleted_is_erased() -> None:
     for story in (build() for build in STORIES.values()):
         assert advance(story.job, JobErased(), story.now).job is story.job
-    assert told(half_done(), JobDeleted(), JobErased()).job.state is JobState.DELETED
+    erased = told(half_done(), JobDeleted(), JobErased()).job
+    assert (erased.state, erased.media) == (JobState.DELETED, None)
 
 
 def test_a_call_that_was_accepted_after_the_deletion_is_stopped() -> None:
