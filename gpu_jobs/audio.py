@@ -30,6 +30,10 @@ _HONEST_HEADERS = frozenset({"wav", "aiff", "flac", "mov,mp4,m4a,3gp,3g2,mj2"})
 _MISSING_TOLERANCE_S = 1.0
 _MIN_HEARD_S = 1.0
 _BLOCK_SAMPLES = SAMPLE_RATE_HZ
+# Of sound that can be mixed to 16 kHz mono. The prober has the same limits, but hears only the start; and a frame of a
+# few samples a second takes a gigabyte at 16 kHz.
+_RATES_HZ = range(1_000, 768_001)
+_CHANNELS = range(1, 17)
 
 
 class AudioStream:
@@ -151,6 +155,8 @@ class AudioStream:
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
+                frames = None
+            if frames is None or not all(_is_mixable(frame) for frame in frames):
                 self._bad_packets += 1
                 continue
             self._good_packets += 1
@@ -169,6 +175,10 @@ class AudioStream:
             return float(stream.duration * stream.time_base)
         duration = self._container.duration
         return duration / av.time_base if duration and duration > 0 else None
+
+
+def _is_mixable(frame: Any) -> bool:
+    return frame.sample_rate in _RATES_HZ and frame.layout.nb_channels in _CHANNELS
 
 
 class _Resampler:

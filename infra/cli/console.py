@@ -8,9 +8,15 @@ from rich.console import Console
 
 from shared.errors import ErrorInfo, PipelineError
 
-stderr = Console(stderr=True, highlight=False)
+# Names and messages may be anyone's text, so none is taken for markup.
+stderr = Console(stderr=True, highlight=False, markup=False)
 # Off a terminal nothing is narrow: a program that reads a table wants it whole.
-stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 500)
+stdout = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 500)
+
+
+def seen(text: str) -> str:
+    """Anyone's text for a terminal, which would obey what it does not show."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def print_error(error: ErrorInfo | PipelineError, subject: str = "") -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from infra.cli.console import errors_as_exit, stdout
+from infra.cli.console import errors_as_exit, seen, stdout
 from infra.local.database import Database
 from infra.local.job_store import LocalJobStore
 from infra.settings import load_settings
@@ -30,7 +30,7 @@ def list_jobs(data: Path | None, limit: int, *, as_json: bool) -> int:
         table.add_column(title)
     for job in jobs:
         created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(job.job_id, created, job.state, f"{job.progress:.0%}", job.filename)
+        table.add_row(job.job_id, created, job.state, f"{job.progress:.0%}", seen(job.filename))
     stdout.print(table)
     return 0
 
@@ -43,7 +43,7 @@ def show_job(job_id: str, data: Path | None, *, as_json: bool) -> int:
     if as_json:
         stdout.print_json(job.to_json())
         return 0
-    stdout.print(f"{job.job_id}  {job.state}  {job.progress:.0%}  {job.filename}")
+    stdout.print(f"{job.job_id}  {job.state}  {job.progress:.0%}  {seen(job.filename)}")
     if job.error:
         stdout.print(f"{job.error.code}: {job.error.message}")
     for notice in job.notices:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from infra.cli.client import ApiClient
-from infra.cli.console import print_error, stderr, stdout
+from infra.cli.console import print_error, seen, stderr, stdout
 from infra.cli.weights import have_models, needed_models
 from infra.exports import FORMATS
 from infra.local.runner import LocalRunner
@@ -170,9 +170,14 @@ def _collect(outcome: Outcome, wishes: Wishes, client: ApiClient) -> None:
             outcome.files.append(_write(path, client.transcript(job_id, name)))
 
 
+def _text(path: Path) -> str:
+    """A path as text: file systems hold names that are not."""
+    return str(path).encode("utf-8", "replace").decode()
+
+
 def _printable(path: Path, *, whole: bool = False) -> str:
-    """A name as text: file systems hold names that are not."""
-    return (str(path) if whole else path.name).encode("utf-8", "replace").decode()
+    """A name for a terminal."""
+    return seen(_text(path if whole else Path(path.name)))
 
 
 def _write(path: Path, content: str) -> Path:
@@ -235,9 +240,9 @@ def _print(outcomes: Sequence[Outcome], wishes: Wishes, took_s: float) -> None:
     if wishes.as_json:
         results = [
             {
-                "file": _printable(outcome.path, whole=True),
+                "file": _text(outcome.path),
                 "error": outcome.error.model_dump() if outcome.error else None,
-                "files": [_printable(path, whole=True) for path in outcome.files],
+                "files": [_text(path) for path in outcome.files],
                 "job": outcome.job or None,
             }
             for outcome in outcomes

@@ -15,6 +15,7 @@ import pytest
 from infra.probe import ContentProber
 from shared.errors import PipelineError
 from shared.media import Probe
+from tests.hostile.crafted import wav
 from tests.media import FORMS, REJECTS, cut, encode, flip, mutations, tone, write
 
 SOUND = tone(1.5)
@@ -124,6 +125,24 @@ def test_a_preallocated_tail_of_a_long_recording_is_found_without_decoding_it_al
     path = tmp_path / "zeroed"
     path.write_bytes(cut(content, 0.7) + bytes(len(content) * 3 // 10))
     assert refused(prober, path).code == "media.corrupt"
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(1000, 1), (8000, 2), (768_000, 1), (16_000, 16)])
+def test_unusual_sound_that_can_be_mixed_is_accepted(prober, tmp_path, rate_hz, channels):
+    path = tmp_path / "unusual"
+    path.write_bytes(wav(rate_hz, channels, bytes(2 * channels * rate_hz)))
+    probe = prober.probe_at(str(path))
+    assert (probe.sample_rate_hz, probe.channels, probe.duration_s) == (rate_hz, channels, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "channels"), [(1, 1), (999, 1), (768_001, 1), (2**31 - 1, 1), (16_000, 17), (16_000, 64), (48_000, 512)]
+)
+def test_sound_that_no_stage_could_mix_is_refused_before_one_tries(prober, tmp_path, rate_hz, channels):
+    path = tmp_path / "absurd"
+    path.write_bytes(wav(rate_hz, channels, bytes(200 * channels)))
+    error = refused(prober, path)
+    assert (error.code, error.retryable) == ("media.unsupported", False)
 
 
 def test_a_file_that_is_not_there_is_not_damaged(prober, tmp_path):
