@@ -132,7 +132,7 @@ class _ObjectServer:
             path.unlink(missing_ok=True)
             return Response(status_code=499)  # nobody reads this
         except (PipelineError, OSError):
-            path.unlink(missing_ok=True)
+            self._store.discard(path)
             raise
         return Response(status_code=200, headers=_describe(info))
 

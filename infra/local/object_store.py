@@ -114,7 +114,7 @@ class LocalObjectStore:
             path.write_bytes(content)
             return self.commit(ref, path, content_type=content_type)
         except PipelineError:
-            path.unlink(missing_ok=True)
+            self.discard(path)
             raise
 
     def delete(self, ref: ObjectRef) -> None:
@@ -135,6 +135,11 @@ class LocalObjectStore:
     def new_file(self) -> Path:
         """A path for content that belongs to no object yet."""
         return self._folder / secrets.token_hex(16)
+
+    def discard(self, path: Path) -> None:
+        """Remove content that became no object. A commit may have happened though its answer got lost: that stays."""
+        if not self._database.query("SELECT 1 FROM objects WHERE file = ?", (path.name,)):
+            path.unlink(missing_ok=True)
 
     def commit(
         self, ref: ObjectRef, path: Path, *, content_type: str, session: UploadSession | None = None

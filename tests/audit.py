@@ -1,0 +1,139 @@
+"""What a cloud's folder says happened to a job: nothing lost, nothing twice.
+
+The database itself writes down every change of a document, and a subscription that nobody answers keeps every event.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.local.object_store import _session_file
+from shared.events import Event
+from shared.jobs import Job
+
+# A subscription of all events that nobody answers: what was published stays there to be counted.
+WITNESS = "witness"
+
+# Fields of a document that tell when and how often something was tried, not what came out.
+_CIRCUMSTANCES = frozenset({
+    "attempt", "call_id", "created_at", "failures", "finished_at", "generation", "losses", "not_before", "revision",
+    "started_at", "takeovers", "updated_at", "upload_expires_at",
+})  # fmt: skip
+_COMPLETED = [f"stage.completed {name}" for name in ("transcribe", "diarize", "attribute", "caption")]
+
+
+def audit(state: Path) -> None:
+    """Have the database write down every change of a job from now on, in the transaction that makes it."""
+    with closing(sqlite3.connect(state)) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE IF NOT EXISTS witnessed (job_id TEXT, before INTEGER, after INTEGER, state TEXT, was TEXT);
+            CREATE TRIGGER IF NOT EXISTS witness_update AFTER UPDATE ON jobs BEGIN
+                INSERT INTO witnessed VALUES (new.job_id, old.revision, new.revision, new.state, old.state);
+            END;
+            """
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a job, whatever it went through.
+
+    Attributes:
+        document: The final status document without times and counts of tries.
+        objects: Content of every object of the job, by bucket and name.
+    """
+
+    document: Any
+    objects: Mapping[str, bytes]
+
+
+def audited(folder: Path, job_id: str, *, has_witness: bool = True) -> Result:
+    """Check that nothing was lost or done twice, and return what came out.
+
+    Args:
+        folder: State of a cloud at rest.
+        job_id: Its one job whose recording arrived.
+        has_witness: Whether the topic had the subscription ``WITNESS``.
+    """
+    with closing(sqlite3.connect(folder / "state.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        job = Job.from_json(connection.execute("SELECT document FROM jobs WHERE job_id = ?", (job_id,)).fetchone()[0])
+        rows = connection.execute("SELECT event, published_at FROM outbox ORDER BY sequence").fetchall()
+        history = [Event.from_json(row["event"]) for row in rows]
+        _check_documents(connection, job)
+        _check_events([event for event in history if event.jobid == job_id])
+        assert all(row["published_at"] for row in rows), "an event was not published"
+        _check_queue(connection, history if has_witness else None)
+        return Result(_story(job), _objects(connection, folder / "objects", job))
+
+
+def _check_documents(connection: sqlite3.Connection, job: Job) -> None:
+    """Revisions only grew, by one, ends stayed ends, and no one holds a claim any more."""
+    changes = connection.execute("SELECT * FROM witnessed WHERE job_id = ? ORDER BY rowid", (job.job_id,)).fetchall()
+    steps = [(row["before"], row["after"]) for row in changes]
+    assert steps == [(i, i + 1) for i in range(1, job.revision)], steps
+    states = [row["state"] for row in changes]
+    assert states.count("completed") == 1 and states[-1] == "completed", states
+    held = [name for name, stage in job.stages.items() if stage.lease_expires_at or stage.not_before]
+    assert not held, f"still held or waiting: {held}"
+    # A phone that got no answer asks once more: what nobody uploads to is one more job that waits, and nothing else.
+    others = connection.execute("SELECT state, revision FROM jobs WHERE job_id <> ?", (job.job_id,)).fetchall()
+    assert {tuple(row) for row in others} <= {("awaiting_upload", 1)}, "a job that nobody uploaded to went on"
+
+
+def _check_events(history: list[Event]) -> None:
+    """Each stage completed once, each milestone was told once, under ids of their own."""
+    assert len({event.id for event in history}) == len(history), "two events have one id"
+    told = Counter(f"{event.type} {event.data.get('stage', '')}".strip() for event in history)
+    retried = [event for event in history if event.type == "stage.failed" and event.data["will_retry"]]
+    told -= Counter(f"stage.failed {event.data['stage']}" for event in retried)
+    assert told == Counter(["job.created", "media.validated", "job.completed", *_COMPLETED]), told
+
+
+def _check_queue(connection: sqlite3.Connection, history: list[Event] | None) -> None:
+    """Nothing waits or was given up; subscribers saw each event of the outbox, in order within a job, and no other."""
+    waiting = connection.execute("SELECT * FROM messages WHERE subscription <> ?", (WITNESS,)).fetchall()
+    assert not waiting, "messages wait"
+    assert not connection.execute("SELECT * FROM dead_letters").fetchall(), "messages were given up"
+    if history is None:
+        return
+    rows = connection.execute("SELECT headers FROM messages WHERE subscription = ? ORDER BY sequence", (WITNESS,))
+    # Twice is allowed, under one id; what counts is when it was first seen.
+    seen = list(dict.fromkeys(json.loads(row["headers"])["ce-id"] for row in rows))
+    job_of = {event.id: event.jobid for event in history}
+    assert sorted(seen) == sorted(job_of), "what was published is not what was committed"
+    # A stable sort leaves the order within each job as it is.
+    assert sorted(seen, key=lambda id: job_of[id]) == sorted(job_of, key=lambda id: job_of[id]), "out of order"
+
+
+def _objects(connection: sqlite3.Connection, folder: Path, job: Job) -> Mapping[str, bytes]:
+    """Every object: those the document names, no other, each with its file, and no file without an object."""
+    rows = connection.execute("SELECT * FROM objects ORDER BY bucket, name").fetchall()
+    named = [artifact.object for artifact in job.artifacts] + ([job.media.object] if job.media else [])
+    stored = {(row["bucket"], row["name"], row["generation"]) for row in rows}
+    assert stored == {(info.bucket, info.name, info.generation) for info in named}, stored
+    # A session whose opening was not answered waits for bytes until its URL ends, with or without a file.
+    open_sessions = connection.execute("SELECT upload_id FROM upload_sessions WHERE generation IS NULL").fetchall()
+    waiting = {_session_file(row["upload_id"]) for row in open_sessions}
+    files, known = {path.name for path in folder.iterdir()} - waiting, {row["file"] for row in rows}
+    assert files == known, f"{len(files - known)} files are of no object, {len(known - files)} objects have no file"
+    return {
+        f"{row['bucket']}/{row['name']}".replace(job.job_id, "JOB"): (folder / row["file"]).read_bytes() for row in rows
+    }
+
+
+def _story(job: Job) -> Any:
+    """The document without what may differ from one run to the other."""
+    return _without_circumstances(json.loads(job.to_json().replace(job.job_id, "JOB")))
+
+
+def _without_circumstances(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_circumstances(part) for name, part in value.items() if name not in _CIRCUMSTANCES}
+    return [_without_circumstances(part) for part in value] if isinstance(value, list) else value
