@@ -5,7 +5,7 @@ the API, which knows no runner, and by the command line beside a cloud that runs
 whoever hears of the event.
 """
 
-from infra.pipeline.dispatch import ATTEMPT_LIFE_S, artifact_ref
+from infra.pipeline.dispatch import URL_GRACE_S, URL_LIFE_S, artifact_ref
 from infra.pipeline.intake import upload_ref
 from infra.pipeline.outbox import Stores, publish_committed
 from infra.wiring import Services
@@ -93,7 +93,9 @@ def erase(services: Services, job: Job) -> None:
 def finish_erasure(services: Services, job: Job) -> bool:
     """Erase a job for good, once nothing can bring a part of it back; whether it was time for that."""
     age_s = (services.clock.now() - job.updated_at).total_seconds()
-    if job.state is not JobState.DELETING or age_s < max(ATTEMPT_LIFE_S, services.settings.upload_expires_s):
+    # The grace is for a dispatcher that had claimed a stage before and signs its URLs a little after the deletion.
+    last_url_s = max(URL_LIFE_S, services.settings.upload_expires_s) + URL_GRACE_S
+    if job.state is not JobState.DELETING or age_s < last_url_s:
         return False
     erase(services, job)
     _change(services, job.job_id, JobErased())

@@ -32,12 +32,12 @@ DISPATCHING_EVENTS = frozenset({"media.validated", "stage.completed", "stage.fai
 
 # A URL that IAM signs without a key is good for twelve hours at least, and perhaps no longer, whatever it says: keys
 # are replaced. An attempt's waiting in a runner's queue and its run must come to less than that.
-_URL_LIFE_S = 12 * 3600.0
+URL_LIFE_S = 12 * 3600.0
 # A document takes about one write a second for long; stages that run side by side share it.
 _PROGRESS_INTERVAL_S = 1.0
 # Signed URLs outlive the attempt they serve by this much.
-_URL_GRACE_S = 900.0
-ATTEMPT_LIFE_S = _URL_LIFE_S - _URL_GRACE_S
+URL_GRACE_S = 900.0
+ATTEMPT_LIFE_S = URL_LIFE_S - URL_GRACE_S
 
 
 def dispatch_due(services: Services, job_id: str) -> bool:
@@ -117,7 +117,7 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
         stage=stage.name,
         attempt=attempt,
         inputs={
-            str(kind): services.objects.sign_download(ref, expires_s=_URL_LIFE_S)
+            str(kind): services.objects.sign_download(ref, expires_s=URL_LIFE_S)
             for kind, ref in _inputs(job, stage).items()
         },
         outputs=tuple(
@@ -127,7 +127,7 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
                     artifact_ref(services, job, product),
                     content_type=product.content_type,
                     max_bytes=limit_bytes,
-                    expires_s=_URL_LIFE_S,
+                    expires_s=URL_LIFE_S,
                 ),
             )
             for product in stage.products

@@ -1,0 +1,20 @@
+"""``python -m tests.soak.cloud FOLDER PORT``: a local cloud with stand-in workers, to be killed at any moment."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from infra.local.cloud import LocalCloud
+from infra.local.runner import LocalRunner
+from infra.settings import Settings
+from tests.clouds import STANDIN
+
+if __name__ == "__main__":
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0)
+    with LocalCloud(settings, port=port, runner=LocalRunner(folder, folder / "logs", worker=STANDIN)) as cloud:
+        print(cloud.url, flush=True)
+        stop.wait()
