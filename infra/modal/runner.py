@@ -20,6 +20,8 @@ from shared.weights import DEFAULT_MODELS, find_model
 
 T = TypeVar("T")
 _STARTS_KEPT = 1000
+# A courtesy to a server that does not answer, and part of what a caller waits for.
+_HANG_UP_S = 1.0
 _Attempt = tuple[str, str, int]
 
 
@@ -154,7 +156,7 @@ class ModalRunner:
                 self._methods.clear()
         if client is not None:
             with contextlib.suppress(TimeoutError):
-                within(self._timeout_s, client.close.aio())
+                within(min(_HANG_UP_S, self._timeout_s), client.close.aio())
 
 
 def _is_call(call_id: str) -> bool:
