@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from infra.clock import SystemClock
+from infra.pipeline.outbox import Stores
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings, load_settings
 from shared.errors import PipelineError
@@ -17,27 +18,12 @@ T = TypeVar("T")
 _PROBE_URL_EXPIRES_S = 900.0
 
 
-class Services(Protocol):
+class Services(Stores, Protocol):
     """Everything a function works with."""
 
     @property
     def settings(self) -> Settings:
         """Of this deployment."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-        ...
-
-    @property
-    def jobs(self) -> JobStore:
-        """Status documents and the outbox."""
-        ...
-
-    @property
-    def events(self) -> EventBus:
-        """The events topic."""
         ...
 
     @property

@@ -2,6 +2,8 @@
 
 ``encode(form, sound)`` gives the bytes of a form of :data:`FORMS`; ``REJECTS`` holds what must be refused, each
 with its error code and a maker. ``sound`` is always mono float32 at 16 kHz (:data:`RATE_HZ`).
+
+One file: a table of forms and of rejects, and what makes each row.
 """
 
 import io

@@ -1,4 +1,7 @@
-"""The generated contracts: up to date, valid, true, and compatible with every release."""
+"""The generated contracts: up to date, valid, true, and compatible with every release.
+
+One file: every check is of the same generated documents.
+"""
 
 import copy
 import hashlib

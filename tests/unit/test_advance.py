@@ -1,4 +1,7 @@
-"""The job's state machine: what each fact does, and that nothing else does anything."""
+"""The job's state machine: what each fact does, and that nothing else does anything.
+
+One file: the machine is one function, and its rules are read beside each other.
+"""
 
 from collections import Counter
 from collections.abc import Callable

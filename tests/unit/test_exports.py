@@ -1,3 +1,5 @@
+"""One file: nine formats are held to the same transcripts."""
+
 import json
 import re
 import subprocess

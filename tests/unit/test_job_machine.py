@@ -2,6 +2,8 @@
 
 ``HYPOTHESIS_PROFILE=deep`` tries fifty times as much. ``HYPOTHESIS_PROFILE=hunt`` stops at the first violation and does
 not make it smaller. Every profile but ``deep`` tries the same each time.
+
+One file: a state machine is one class of rules and invariants.
 """
 
 import logging

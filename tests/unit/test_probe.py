@@ -1,4 +1,7 @@
-"""Every accepted form is recognised, every other file refused by its code, and no file does harm."""
+"""Every accepted form is recognised, every other file refused by its code, and no file does harm.
+
+One file: one prober, one table of verdicts.
+"""
 
 import http.server
 import os
