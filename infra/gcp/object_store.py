@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError, ProxySchemeUnsupported
 
 from infra.gcp.failures import translated
 from infra.gcp.signing import SCOPES, emulator_credentials, signing_credentials
+from infra.upload_protocol import upload_request
 from shared.errors import PipelineError
 from shared.media import ObjectInfo, ObjectRef
 from shared.requests import SignedRequest
@@ -76,15 +77,7 @@ class CloudObjectStore:
         self, ref: ObjectRef, *, content_type: str, max_bytes: int, expires_s: float, resumable: bool = False
     ) -> SignedRequest:
         """A signed ``PUT``, or the signed ``POST`` that opens a resumable session."""
-        headers = {
-            "content-type": content_type,
-            "x-goog-content-length-range": f"0,{max_bytes}",
-            "x-goog-if-generation-match": "0",
-        }
-        method = "PUT"
-        if resumable:
-            method = "POST"
-            headers["x-goog-resumable"] = "start"
+        method, headers = upload_request(content_type, max_bytes, resumable=resumable)
         url = self._sign(ref.bucket, ref.name, method, expires_s, headers=dict(headers))  # the library adds to its copy
         return SignedRequest(method=method, url=url, headers=headers)
 

@@ -16,6 +16,7 @@ from infra.local.database import Database
 from infra.local.event_queue import EventQueue, enqueue
 from infra.local.notifications import finalized
 from infra.local.signing import UrlSigner
+from infra.upload_protocol import upload_request
 from shared.errors import PipelineError
 from shared.media import ObjectInfo, ObjectRef
 from shared.ports import Clock
@@ -80,15 +81,7 @@ class LocalObjectStore:
         self, ref: ObjectRef, *, content_type: str, max_bytes: int, expires_s: float, resumable: bool = False
     ) -> SignedRequest:
         """A signed ``PUT``, or the signed ``POST`` that opens a resumable session."""
-        headers = {
-            "content-type": content_type,
-            "x-goog-content-length-range": f"0,{max_bytes}",
-            "x-goog-if-generation-match": "0",
-        }
-        method = "PUT"
-        if resumable:
-            method = "POST"
-            headers["x-goog-resumable"] = "start"
+        method, headers = upload_request(content_type, max_bytes, resumable=resumable)
         url = self._signer.sign(method, self._url(ref), headers, expires_s=expires_s, now=self._clock.now())
         return SignedRequest(method=method, url=url, headers=headers)
 
