@@ -66,8 +66,13 @@ def _retire(services: Services, page_size: int, swept: Swept) -> None:
         return
     cutoff = services.clock.now() - timedelta(days=days)
     for job in services.jobs.list(states=ENDED, limit=page_size, after=first_id_at(cutoff)):
-        if job.updated_at <= cutoff:
+        if job.updated_at > cutoff:
+            continue
+        try:
             delete_job(services, job.job_id)
+        except PipelineError as error:
+            log.warning("%s could not be deleted now: %s", job.job_id, error)
+        else:
             swept.retired += 1
 
 
