@@ -47,6 +47,7 @@ class Settings(BaseSettings):
         upload_grace_s: How much longer a job waits for an upload that began in time.
         retention_days: After how many days a job that has ended is deleted with all it has written; never if left out.
         lease_s: How long a claimed stage is left alone before another dispatcher takes it over.
+        sweep_budget_s: How long one sweep goes on taking up more; the next one goes on from there.
         probe_timeout_s: Limit for looking at one upload.
         data_dir: State of the local cloud.
         models_dir: Where model files are cached.
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     upload_grace_s: float = Field(default=3600.0, ge=0)
     retention_days: float | None = Field(default=None, gt=0)
     lease_s: float = Field(default=15.0, gt=0)
+    sweep_budget_s: float = Field(default=50.0, gt=0)
     probe_timeout_s: float = Field(default=20.0, gt=0)
     data_dir: Path = Field(default_factory=lambda: user_data_path("earwitness"))
     models_dir: Path = Field(default_factory=lambda: user_cache_path("earwitness") / "models")

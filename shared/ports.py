@@ -72,6 +72,14 @@ class JobStore(Protocol):
         """Remove what is kept of a job's published events. Unknown jobs are no error."""
         ...
 
+    def bookmark(self, name: str) -> str | None:
+        """Where a walk through the jobs goes on that was broken off: behind this id; ``None`` for at its beginning."""
+        ...
+
+    def set_bookmark(self, name: str, job_id: str | None) -> None:
+        """Keep where a walk was broken off, or that it came to its end."""
+        ...
+
 
 class EventBus(Protocol):
     """The topic ``events``: delivers each event at least once to each subscriber, in order within one job."""

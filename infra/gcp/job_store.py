@@ -59,7 +59,7 @@ class FirestoreJobStore:
     """Implements :class:`shared.ports.JobStore`.
 
     ``jobs/{job_id}`` holds a job as maps and timestamps of Firestore's own. ``outbox/{event_id}`` holds an event, and
-    ``waiting_since`` until it is published. A change is an optimistic one: it is committed, with its events, only on
+    ``waiting_since`` until it is published. ``bookmarks/{name}`` holds where a walk was broken off. A change is an optimistic one: it is committed, with its events, only on
     the version of the document that it was made from.
 
     Args:
@@ -70,6 +70,7 @@ class FirestoreJobStore:
         self._client = client
         self._jobs = client.collection("jobs")
         self._outbox = client.collection("outbox")
+        self._bookmarks = client.collection("bookmarks")
 
     def create(self, step: Step) -> None:
         """Store a new job and its events."""
@@ -165,6 +166,17 @@ class FirestoreJobStore:
 
             with translated("Firestore"):
                 _insist(attempt, (api.Aborted,))
+
+    def bookmark(self, name: str) -> str | None:
+        """Where a walk goes on."""
+        with translated("Firestore"):
+            snapshot = _insist(lambda bounds: self._bookmarks.document(name).get(**bounds()))
+        return (snapshot.to_dict() or {}).get("job_id")
+
+    def set_bookmark(self, name: str, job_id: str | None) -> None:
+        """Keep where a walk was broken off."""
+        with translated("Firestore"):
+            _insist(lambda bounds: self._bookmarks.document(name).set({"job_id": job_id}, **bounds()))
 
     def history(self, job_id: str) -> Sequence[Event]:
         """Every event a job has caused in order, published or not, until 30 days after it was published."""

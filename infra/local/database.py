@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE INDEX IF NOT EXISTS outbox_by_job ON outbox (job_id, sequence);
 CREATE INDEX IF NOT EXISTS outbox_unpublished ON outbox (sequence) WHERE published_at IS NULL;
 
+CREATE TABLE IF NOT EXISTS bookmarks (name TEXT PRIMARY KEY, job_id TEXT NOT NULL) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS messages (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL, ordering_key TEXT,
     headers TEXT NOT NULL, body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,

@@ -81,6 +81,19 @@ class LocalJobStore:
         with self._database.write() as connection:
             connection.execute("DELETE FROM outbox WHERE job_id = ? AND published_at IS NOT NULL", (job_id,))
 
+    def bookmark(self, name: str) -> str | None:
+        """Where a walk goes on."""
+        rows = self._database.query("SELECT job_id FROM bookmarks WHERE name = ?", (name,))
+        return rows[0]["job_id"] if rows else None
+
+    def set_bookmark(self, name: str, job_id: str | None) -> None:
+        """Keep where a walk was broken off."""
+        with self._database.write() as connection:
+            if job_id is None:
+                connection.execute("DELETE FROM bookmarks WHERE name = ?", (name,))
+            else:
+                connection.execute("INSERT OR REPLACE INTO bookmarks VALUES (?, ?)", (name, job_id))
+
     def history(self, job_id: str) -> Sequence[Event]:
         """Every event a job has caused, published or not, in order: published rows stay as its history."""
         rows = self._database.query("SELECT event FROM outbox WHERE job_id = ? ORDER BY sequence", (job_id,))

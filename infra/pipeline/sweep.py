@@ -1,6 +1,9 @@
 """Finding what got stuck: the safety net under every event that may be lost."""
 
 import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING, JobState.DELETING)
 ENDED = tuple(state for state in JobState if state.is_terminal and not state.is_gone)
 _TIMEOUT_GRACE_S = 60.0
+# What share of a sweep's budget goes to what; what one leaves over is the next one's, and the last is retention.
+_PUBLISHING, _MENDING = 0.3, 0.5
 # A probe is tried twice, and storing its verdict takes a moment.
 _PROBES = 3
 
@@ -42,52 +47,74 @@ class Swept:
 
 
 def sweep(services: Services, *, page_size: int = 100) -> Swept:
-    """Publish what a crash left in the outbox, and mend every active job. Safe to repeat and to overlap.
+    """Publish what a crash left in the outbox, mend every active job, and retire what ended long ago.
 
-    One job that cannot be mended is logged and does not keep the others waiting, nor does a service that is away.
+    Safe to repeat and to overlap. It takes little longer than its budget; what it did not come to, the next sweep begins
+    with. None of its three works can take the whole budget, so that none keeps the others waiting for ever; nor does one
+    job that cannot be mended, nor a service that is away.
     """
-    swept = Swept(published=_publish(services, page_size))
-    after: str | None = None
-    while page := services.jobs.list(states=ACTIVE, limit=page_size, after=after):
-        for job in page:
-            try:
-                _mend(services, job, swept)
-            except PipelineError as error:
-                log.warning("%s could not be mended now: %s", job.job_id, error)
-        after = page[-1].job_id
-    _retire(services, page_size, swept)
+    swept = Swept()
+    started, budget_s = time.monotonic(), services.settings.sweep_budget_s
+    _publish(services, swept, page_size, until=started + _PUBLISHING * budget_s)
+    for job in _walk(services, "sweep", ACTIVE, None, page_size, until=started + (_PUBLISHING + _MENDING) * budget_s):
+        with _logged(job, "mended"):
+            _mend(services, job, swept)
+    if services.settings.retention_days is not None:
+        _retire(services, swept, services.settings.retention_days, page_size, until=started + budget_s)
     return swept
 
 
-def _retire(services: Services, page_size: int, swept: Swept) -> None:
-    """Delete jobs that ended so long ago that the retention is over; a page of them in one sweep."""
-    days = services.settings.retention_days
-    if days is None:
-        return
-    cutoff = services.clock.now() - timedelta(days=days)
-    for job in services.jobs.list(states=ENDED, limit=page_size, after=first_id_at(cutoff)):
-        if job.updated_at > cutoff:
-            continue
-        try:
-            delete_job(services, job.job_id)
-        except PipelineError as error:
-            log.warning("%s could not be deleted now: %s", job.job_id, error)
-        else:
-            swept.retired += 1
+def _walk(
+    services: Services, name: str, states: Sequence[JobState], begin: str | None, page_size: int, *, until: float
+) -> Iterator[Job]:
+    """Jobs, newest first, until the time is over; but one at least, so that any number of sweeps comes to an end.
+
+    Args:
+        name: Of the bookmark that says where the next sweep goes on.
+        begin: Behind which id a walk begins that was not broken off.
+        until: On the monotonic clock, in seconds.
+    """
+    bookmark = services.jobs.bookmark(name)
+    after, is_first = bookmark or begin, True
+    while page := services.jobs.list(states=states, limit=page_size, after=after):
+        for job in page:
+            if time.monotonic() >= until and not is_first:
+                services.jobs.set_bookmark(name, after)
+                return
+            yield job
+            after, is_first = job.job_id, False
+    if bookmark is not None:
+        services.jobs.set_bookmark(name, None)
 
 
-def _publish(services: Services, page_size: int) -> int:
-    """Empty the outbox, as far as the topic takes events now."""
-    published = 0
+@contextmanager
+def _logged(job: Job, done: str) -> Iterator[None]:
+    """One job that cannot be served now keeps the others not waiting."""
     try:
-        while True:
-            count = publish_committed(services, limit=page_size)
-            published += count
-            if count < page_size:
+        yield
+    except PipelineError as error:
+        log.warning("%s could not be %s now: %s", job.job_id, done, error)
+
+
+def _retire(services: Services, swept: Swept, days: float, page_size: int, *, until: float) -> None:
+    """Delete jobs that ended so long ago that the retention is over."""
+    cutoff = services.clock.now() - timedelta(days=days)
+    for job in _walk(services, "retention", ENDED, first_id_at(cutoff), page_size, until=until):
+        if job.updated_at <= cutoff:
+            with _logged(job, "deleted"):
+                delete_job(services, job.job_id)
+                swept.retired += 1
+
+
+def _publish(services: Services, swept: Swept, page_size: int, *, until: float) -> None:
+    """Empty the outbox, as far as the topic takes events now and the time suffices."""
+    try:
+        while count := publish_committed(services, limit=page_size):
+            swept.published += count
+            if count < page_size or time.monotonic() >= until:
                 break
     except PipelineError as error:
         log.warning("events wait in the outbox: %s", error)
-    return published
 
 
 def _mend(services: Services, job: Job, swept: Swept) -> None:

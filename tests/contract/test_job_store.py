@@ -67,7 +67,7 @@ def live() -> Store:
     database = os.environ.get("EARWITNESS_TEST_DATABASE", "earwitness-tests")
     assert database != "(default)", "the tests empty their database"
     client = firestore.Client(project=project, database=database)
-    for collection in ("jobs", "outbox"):
+    for collection in ("jobs", "outbox", "bookmarks"):
         client.recursive_delete(client.collection(collection))
     return FirestoreJobStore(client)
 
@@ -301,3 +301,13 @@ def test_the_longest_story_stays_far_below_what_a_document_may_hold(store: Store
     job = store.get("job_1")
     assert len(job.notices) == MAX_NOTICES
     assert 50_000 < len(job.to_json().encode()) < 200_000
+
+
+def test_a_bookmark_is_kept_moved_and_taken_away(store: Store) -> None:
+    assert store.bookmark("sweep") is None
+    store.set_bookmark("sweep", None)
+    for job_id in ("job_2", "job_1"):
+        store.set_bookmark("sweep", job_id)
+        assert (store.bookmark("sweep"), store.bookmark("retention")) == (job_id, None)
+    store.set_bookmark("sweep", None)
+    assert store.bookmark("sweep") is None

@@ -2,10 +2,11 @@
 
 import pytest
 
+from infra.pipeline.control import cancel_job, retry_job
 from infra.pipeline.dispatch import apply_fact, dispatch_due
 from infra.pipeline.intake import create_job, receive_upload
 from infra.pipeline.sweep import sweep
-from infra.wiring import Services
+from infra.wiring import GivenServices, Services
 from shared.advance import advance
 from shared.errors import PipelineError
 from shared.events import JobCanceled, Metrics, StageCompleted, StageProgressed
@@ -230,3 +231,66 @@ def test_every_page_of_jobs_is_swept(services: Services) -> None:
         services.clock.pass_by(seconds=1)
     services.clock.pass_by(hours=2)
     assert sweep(services, page_size=3).expired == 7
+
+
+def hurried(services: GivenServices, **settings: float) -> None:
+    """From now on each sweep has time for one job of each walk alone."""
+    object.__setattr__(services, "settings", services.settings.model_copy(update={"sweep_budget_s": 1e-9, **settings}))
+
+
+def states(services: Services) -> list[JobState]:
+    return [job.state for job in services.jobs.list()]
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+def test_what_one_sweep_does_not_come_to_the_next_ones_do(services: GivenServices, page_size: int) -> None:
+    for _ in range(5):
+        create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+    services.clock.pass_by(hours=2)
+    hurried(services)
+    for done in range(1, 6):
+        assert sweep(services, page_size=page_size).expired == 1
+        assert states(services) == [JobState.EXPIRED] * done + [JobState.AWAITING_UPLOAD] * (5 - done)
+
+
+def test_jobs_that_keep_coming_do_not_keep_the_oldest_waiting(services: GivenServices) -> None:
+    create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+    services.clock.pass_by(hours=2)
+    hurried(services)
+
+    def expired_beside_two_newer() -> int:
+        for _ in range(2):
+            services.clock.pass_by(seconds=1)
+            create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+        return sweep(services).expired
+
+    # Two are newer when the first sweep begins; what comes after that waits for the next walk.
+    assert [expired_beside_two_newer() for _ in range(3)] == [0, 0, 1]
+
+
+def test_the_retention_goes_on_behind_jobs_that_it_must_keep(services: GivenServices) -> None:
+    kept, old = uploaded(services).job_id, uploaded(services).job_id
+    newest_first = sorted((kept, old), reverse=True)
+    for job_id in newest_first:
+        apply_fact(services, job_id, JobCanceled())
+    services.clock.pass_by(days=2)
+    retry_job(services, newest_first[0])
+    cancel_job(services, newest_first[0])
+    hurried(services, retention_days=1.0)
+    assert [sweep(services).retired for _ in range(3)] == [0, 1, 0]
+    assert services.jobs.get(newest_first[1]).state is JobState.DELETING
+
+
+def test_a_sweep_that_is_broken_off_leaves_nothing_out(services: GivenServices) -> None:
+    for _ in range(4):
+        create_job(services, tenant_id="t", filename="", content_type="", options=JobOptions())
+    services.clock.pass_by(hours=2)
+    hurried(services)
+    sweep(services)
+    # A second one beside it, as after a crash or by an impatient scheduler, begins where the first did.
+    bookmark = services.jobs.bookmark("sweep")
+    sweep(services)
+    services.jobs.set_bookmark("sweep", bookmark)
+    for _ in range(4):
+        sweep(services)
+    assert set(states(services)) == {JobState.EXPIRED}
