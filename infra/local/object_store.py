@@ -6,7 +6,8 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from shared.ports import Clock
 from shared.requests import SignedRequest
 
 _SELECT = "SELECT * FROM objects WHERE bucket = ? AND name = ?"
+_EXPIRED_SESSIONS = "DELETE FROM upload_sessions WHERE expires_at <= ? RETURNING upload_id"
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,15 @@ class LocalObjectStore:
 
     def read(self, ref: ObjectRef) -> bytes:
         """The whole content."""
-        return self.path(ref).read_bytes()
+        with _disk():
+            return self.path(ref).read_bytes()
 
     def write(self, ref: ObjectRef, content: bytes, *, content_type: str) -> ObjectInfo:
         """Create the object."""
         path = self.new_file()
         try:
-            path.write_bytes(content)
+            with _disk():
+                path.write_bytes(content)
             return self.commit(ref, path, content_type=content_type)
         except PipelineError:
             self.discard(path)
@@ -119,7 +123,8 @@ class LocalObjectStore:
                 (ref.bucket, ref.name, ref.generation),
             ).fetchone()
         if row is not None:
-            (self._folder / row["file"]).unlink(missing_ok=True)
+            with _disk():
+                (self._folder / row["file"]).unlink(missing_ok=True)
 
     def path(self, ref: ObjectRef) -> Path:
         """The file with the content; never to be written to."""
@@ -132,7 +137,8 @@ class LocalObjectStore:
     def discard(self, path: Path) -> None:
         """Remove content that became no object. A commit may have happened though its answer got lost: that stays."""
         if not self._database.query("SELECT 1 FROM objects WHERE file = ?", (path.name,)):
-            path.unlink(missing_ok=True)
+            with _disk():
+                path.unlink(missing_ok=True)
 
     def commit(
         self, ref: ObjectRef, path: Path, *, content_type: str, session: UploadSession | None = None
@@ -140,26 +146,29 @@ class LocalObjectStore:
         """Make a complete file the content of a new object, and queue its finalize event.
 
         Raises:
-            PipelineError: ``object.exists``.
+            PipelineError: ``object.exists``; ``object.not_found`` when the session expired meanwhile.
         """
-        with path.open("rb") as file:
+        with _disk(), path.open("rb") as file:
             os.fsync(file.fileno())
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
+            size_bytes = os.fstat(file.fileno()).st_size
         info = ObjectInfo(
             bucket=ref.bucket,
             name=ref.name,
             generation=time.time_ns() // 1000,
-            size_bytes=path.stat().st_size,
+            size_bytes=size_bytes,
             content_type=content_type,
             md5=base64.b64encode(md5).decode(),
         )
         with self._database.write() as connection:
             self._insert(connection, info, path.name)
             if session is not None:
-                connection.execute(
+                finished = connection.execute(
                     "UPDATE upload_sessions SET generation = ? WHERE upload_id = ?",
                     (info.generation, session.upload_id),
                 )
+                if not finished.rowcount:  # it expired meanwhile, and its file goes or is gone
+                    raise PipelineError("object.not_found", "There is no such upload session.")
             if (subscription := self._notified.get(ref.bucket)) is not None:
                 enqueue(connection, subscription, None, *finalized(info))
         self._queue.arrived.set()
@@ -179,8 +188,12 @@ class LocalObjectStore:
                 "INSERT INTO upload_sessions VALUES (?, ?, ?, ?, ?, ?, NULL)",
                 (upload_id, ref.bucket, ref.name, content_type, max_bytes, expires_at.timestamp()),
             )
+            expired = connection.execute(_EXPIRED_SESSIONS, (self._clock.now().timestamp(),)).fetchall()
         session = self.session(upload_id)
-        session.path.touch()
+        with _disk():
+            session.path.touch()
+            for row in expired:
+                self.discard(self._folder / _session_file(row["upload_id"]))
         return session
 
     def session(self, upload_id: str) -> UploadSession:
@@ -190,7 +203,8 @@ class LocalObjectStore:
             PipelineError: ``object.not_found`` for one that is unknown, canceled or expired.
         """
         rows = self._database.query(
-            "SELECT * FROM upload_sessions WHERE upload_id = ? AND expires_at > ?", (upload_id, time.time())
+            "SELECT * FROM upload_sessions WHERE upload_id = ? AND expires_at > ?",
+            (upload_id, self._clock.now().timestamp()),
         )
         if not rows:
             raise PipelineError("object.not_found", "There is no such upload session.")
@@ -211,7 +225,7 @@ class LocalObjectStore:
     def remove_orphans(self) -> int:
         """Delete files that a crash left without an object or session: only while nothing else runs here."""
         with self._database.write() as connection:
-            connection.execute("DELETE FROM upload_sessions WHERE expires_at <= ?", (time.time(),))
+            connection.execute(_EXPIRED_SESSIONS, (self._clock.now().timestamp(),))
         sessions = self._database.query("SELECT upload_id FROM upload_sessions")
         known = {row["file"] for row in self._database.query("SELECT file FROM objects")}
         known |= {_session_file(row["upload_id"]) for row in sessions}
@@ -242,6 +256,15 @@ class LocalObjectStore:
             )
         except sqlite3.IntegrityError as error:
             raise PipelineError("object.exists", name=info.name) from error
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full or broken is a service that is away: the same may succeed later."""
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError("service.unavailable", f"The local objects cannot be used: {error.strerror}.") from error
 
 
 def _session_file(upload_id: str) -> str:

@@ -1,8 +1,9 @@
 """What the local object server promises beyond every object store: its answers, its files, broken connections."""
 
 import socket
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -124,8 +125,8 @@ def test_a_put_over_its_limit_is_refused_and_leaves_nothing(cloud: LocalCloud, t
     assert send(signed, b"x" * 1000).status_code == 200
 
 
-def start(cloud: LocalCloud, **options: int) -> str:
-    answer = send(upload(cloud, resumable=True, **options))
+def start(cloud: LocalCloud, ref: ObjectRef = REF, **options: int) -> str:
+    answer = send(upload(cloud, ref, resumable=True, **options))
     assert answer.status_code == 201
     return answer.headers["location"]
 
@@ -256,14 +257,63 @@ def test_a_put_whose_connection_drops_leaves_nothing(cloud: LocalCloud, tmp_path
     assert send(signed, b"again").status_code == 200
 
 
-def test_a_disk_that_takes_no_more_is_told_as_unavailable(
-    cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def disk_gone(folder: Path) -> Iterator[None]:
+    """While this lasts no file can be made or opened where objects lie."""
+    files, away = folder / "cloud" / "objects", folder / "away"
+    files.rename(away)
+    files.touch()
+    try:
+        yield
+    finally:
+        files.unlink()
+        away.rename(files)
+
+
+def test_a_disk_that_takes_nothing_is_told_as_unavailable_and_loses_nothing(cloud: LocalCloud, tmp_path: Path) -> None:
+    signed, session, other = upload(cloud), start(cloud), REF.model_copy(update={"name": "t/other"})
+    cloud.objects.write(other, b"kept", content_type="")
+    calls: list[Callable[[], object]] = [
+        lambda: cloud.objects.read(other),
+        lambda: cloud.objects.write(REF, b"x", content_type=""),
+    ]
+    with disk_gone(tmp_path):
+        assert code(send(signed, b"x")) == (503, "service.unavailable")
+        assert code(put(session, b"x" * 9, "bytes 0-8/9")) == (503, "service.unavailable")
+        for call in calls:
+            with pytest.raises(PipelineError) as refused:
+                call()
+            assert refused.value.code == "service.unavailable"
+            assert str(tmp_path) not in refused.value.message
+    assert cloud.objects.read(other) == b"kept"
+    assert put(session, b"x" * 9, "bytes 0-8/9").status_code == 200
+    assert code(send(signed, b"x"))[0] == 412
+
+
+def test_what_arrived_of_an_upload_that_was_never_finished_goes_when_its_time_is_over(
+    cloud: LocalCloud, clock: MovableClock, tmp_path: Path
 ) -> None:
-    signed = upload(cloud)
-    with monkeypatch.context() as patched:
-        patched.setattr(cloud.objects, "new_file", lambda: tmp_path / "no such folder" / "file")
-        assert send(signed, b"x").status_code == 503
-    assert send(signed, b"x").status_code == 200
+    finished, files = REF.model_copy(update={"name": "finished"}), tmp_path / "cloud" / "objects"
+    put(start(cloud, finished), b"done", "bytes 0-3/4")
+    put(start(cloud), b"x" * 9, "bytes 0-8/100")
+    assert len(list(files.iterdir())) == 2
+    clock.ahead = timedelta(hours=1)
+    start(cloud)
+    assert len(list(files.iterdir())) == 2  # of the new session, which has nothing yet, and of the finished object
+    assert cloud.objects.read(finished) == b"done"
+    assert [path.stat().st_size for path in sorted(files.iterdir(), key=lambda path: path.stat().st_size)] == [0, 4]
+
+
+def test_an_upload_whose_session_ends_while_it_is_stored_becomes_no_object(cloud: LocalCloud) -> None:
+    ends = datetime.now(UTC) + timedelta(minutes=1)
+    session = cloud.objects.open_session(REF, content_type="", max_bytes=9, expires_at=ends)
+    cloud.objects.cancel_session(session)
+    session.path.write_bytes(b"x")
+    with pytest.raises(PipelineError) as refused:
+        cloud.objects.commit(REF, session.path, content_type="", session=session)
+    assert refused.value.code == "object.not_found"
+    with pytest.raises(PipelineError):
+        cloud.objects.stat(REF)
 
 
 def test_a_body_of_unknown_length_is_the_whole_object(cloud: LocalCloud) -> None:

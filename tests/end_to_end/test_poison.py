@@ -1,5 +1,6 @@
 """What goes wrong again and again, and services that are away: typed, visible, bounded, and nothing else waits."""
 
+import resource
 import signal
 import sqlite3
 import threading
@@ -14,6 +15,8 @@ from shared.errors import PipelineError
 from shared.stages import STAGES
 from tests.clouds import Phone, behave, standin_cloud, starts, wait_for
 from tests.media import encode, tone
+from tests.soak.findings import look
+from tests.soak.tree import Tree
 
 WAV = encode("wav", tone(2.0))
 ATTEMPTS = STAGES["transcribe"].max_attempts
@@ -21,7 +24,7 @@ ATTEMPTS = STAGES["transcribe"].max_attempts
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
-    with standin_cloud(tmp_path) as cloud:
+    with standin_cloud(tmp_path, lease_s=1.0) as cloud:
         yield cloud
 
 
@@ -96,6 +99,36 @@ def test_a_database_that_is_locked_for_a_while_delays_and_loses_nothing(
     thread.join()
     assert {phone.wait(job_id)["state"] for job_id in job_ids} == {"completed"}
     assert cloud.queue.dead_letters() == []
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process' files")
+def test_a_disk_that_is_full_for_a_while_delays_and_loses_nothing(tmp_path: Path) -> None:
+    behave(tmp_path, transcribe={"sleep_s": 0.3}, diarize={"sleep_s": 0.3})
+    tree = Tree(tmp_path)
+    tree.start()
+    try:
+        phone = Phone(tree.url)
+        job_ids = [phone.send(WAV) for _ in range(3)]
+        created = phone.create()
+        wait_for(lambda: starts(tmp_path))
+        # The kernel refuses every further byte to any file of the cloud, as a full disk would.
+        before = resource.prlimit(tree.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        answer = phone.client.post("/v1/jobs", json={})
+        assert (answer.status_code, answer.json()["code"]) == (503, "service.unavailable")
+        upload = created["upload"]
+        refused = phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+        assert (refused.status_code, "service.unavailable" in refused.text) == (503, True)
+        assert phone.job(job_ids[0])["job_id"] == job_ids[0]  # what is there can still be read
+        wait_for(lambda: len(starts(tmp_path)) >= 2)
+        resource.prlimit(tree.pid, resource.RLIMIT_FSIZE, before)
+        stored = phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+        assert stored.status_code == 200
+        for job_id in (*job_ids, created["job"]["job_id"]):
+            assert phone.wait(job_id)["state"] == "completed"
+    finally:
+        tree.stop()
+    found = look(tmp_path / "cloud", (*job_ids, created["job"]["job_id"]))
+    assert (found.lost, found.twice, found.dead_letters) == ([], [], 0)
 
 
 def test_an_object_store_that_is_away_for_a_while_delays_and_loses_nothing(

@@ -47,6 +47,12 @@ class Tree:
         if not self._process.stdout.readline():
             raise RuntimeError(f"the cloud did not start; see {self._folder / 'cloud.log'}")
 
+    @property
+    def pid(self) -> int:
+        """Of the cloud's own process."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """End it in order."""
         assert self._process is not None
