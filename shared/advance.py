@@ -41,7 +41,7 @@ MAX_TAKEOVERS = 5
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 60.0
 # How long a stage waits when no runner could be reached to start it, or no store to run it.
-DEFERRAL_S = 10.0
+DEFERRAL_S = 5.0
 # Attempts that say nothing about the recording, and how long the next one waits after the first of them.
 LOSSES = {"stage.lost": 0.0, "service.unavailable": DEFERRAL_S}
 # What reports say is anyone's text, and the document must stay far below what a store takes.

@@ -59,8 +59,8 @@ class FirestoreJobStore:
     """Implements :class:`shared.ports.JobStore`.
 
     ``jobs/{job_id}`` holds a job as maps and timestamps of Firestore's own. ``outbox/{event_id}`` holds an event, and
-    ``waiting_since`` until it is published. ``bookmarks/{name}`` holds where a walk was broken off. A change is an optimistic one: it is committed, with its events, only on
-    the version of the document that it was made from.
+    ``waiting_since`` until it is published. ``bookmarks/{name}`` holds where a walk was broken off. A change is an
+    optimistic one: it is committed, with its events, only on the version of the document that it was made from.
 
     Args:
         client: Of the database; its own retries are not used.

@@ -49,9 +49,9 @@ class Swept:
 def sweep(services: Services, *, page_size: int = 100) -> Swept:
     """Publish what a crash left in the outbox, mend every active job, and retire what ended long ago.
 
-    Safe to repeat and to overlap. It takes little longer than its budget; what it did not come to, the next sweep begins
-    with. None of its three works can take the whole budget, so that none keeps the others waiting for ever; nor does one
-    job that cannot be mended, nor a service that is away.
+    Safe to repeat and to overlap. It takes little longer than its budget; what it did not come to, the next sweep
+    begins with. None of its three works can take the whole budget, so that none keeps the others waiting for ever; nor
+    does one job that cannot be mended, nor a service that is away.
     """
     swept = Swept()
     started, budget_s = time.monotonic(), services.settings.sweep_budget_s
@@ -69,10 +69,8 @@ def _walk(
 ) -> Iterator[Job]:
     """Jobs, newest first, until the time is over; but one at least, so that any number of sweeps comes to an end.
 
-    Args:
-        name: Of the bookmark that says where the next sweep goes on.
-        begin: Behind which id a walk begins that was not broken off.
-        until: On the monotonic clock, in seconds.
+    A walk that was not broken off begins behind the id ``begin``. A bookmark of the walk's name says where the next
+    sweep goes on.
     """
     bookmark = services.jobs.bookmark(name)
     after, is_first = bookmark or begin, True
