@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         project: Google Cloud project.
         firestore_database: Name of its Firestore database.
         events_topic: Name of its Pub/Sub topic.
+        dead_letters_subscription: Name of the Pub/Sub subscription that keeps what no function would take.
         authenticate: Who checks callers of functions that only the cloud itself calls: each function, by Google's
             identity tokens (``oidc``), or the platform in front of it, such as Cloud Run's IAM (``platform``).
         audience: The audience that callers' tokens must be for.
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     project: str = ""
     firestore_database: str = "(default)"
     events_topic: str = "earwitness-events"
+    dead_letters_subscription: str = "earwitness-dead-letters"
     authenticate: Literal["oidc", "platform"] = "oidc"
     audience: str = ""
     callers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = ()

@@ -89,6 +89,44 @@ class EventBus(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that was given up, because its subscriber never took it.
+
+    Attributes:
+        id: Its name among dead letters.
+        subscription: Who would not take it.
+        event_id: Of the event that it holds; empty where it holds none.
+        attempts: How often it was delivered.
+        last_error: Why it was not taken, as far as the cloud knows; otherwise empty.
+    """
+
+    id: str
+    subscription: str
+    event_id: str
+    attempts: int
+    last_error: str
+
+
+class DeadLetters(Protocol):
+    """What no subscriber would take, kept until someone has mended the reason."""
+
+    def dead_letters(self) -> Sequence[DeadLetter]:
+        """Those that are there, oldest first. They stay."""
+        ...
+
+    def replay(self, ids: Sequence[str] | None = None) -> int:
+        """Deliver dead letters again, as they were published: those named or all; return how many.
+
+        Each is gone only after it is safely on its way. So one may be delivered again and still be there, if its
+        replay was cut off, and none is lost.
+
+        Raises:
+            PipelineError: ``request.invalid`` for an id that is no dead letter's; then none is delivered.
+        """
+        ...
+
+
 class ObjectStore(Protocol):
     """Objects that never change: one name, one content, until deleted."""
 

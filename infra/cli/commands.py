@@ -124,7 +124,7 @@ def delete(job_id: JobId, data: DataDir = None) -> None:
 
 @dead_letters.command("list")
 def list_dead_letters(data: DataDir = None) -> None:
-    """Show events that no function would take."""
+    """Show events that no function would take, here or, with EARWITNESS_CLOUD=google, in the project."""
     from infra.cli.control import list_dead_letters
 
     sys.exit(list_dead_letters(data))
@@ -132,10 +132,10 @@ def list_dead_letters(data: DataDir = None) -> None:
 
 @dead_letters.command("replay")
 def replay_dead_letters(
-    numbers: Annotated[list[int] | None, typer.Argument(metavar="[NUMBER…]", help="All if left out.")] = None,
+    numbers: Annotated[list[str] | None, typer.Argument(metavar="[NUMBER…]", help="All if left out.")] = None,
     data: DataDir = None,
 ) -> None:
-    """Deliver them again."""
+    """Deliver them again, here or, with EARWITNESS_CLOUD=google, in the project."""
     from infra.cli.control import replay_dead_letters
 
     sys.exit(replay_dead_letters(numbers or [], data))

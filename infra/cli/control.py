@@ -1,21 +1,25 @@
 """``earwitness cancel``, ``retry``, ``delete`` and ``dead-letters``: wishes, written into the state of a local cloud.
 
-A cloud that is up hears of them within a second; one that is not, when it is started again.
+A cloud that is up hears of them within a second; one that is not, when it is started again. Dead letters may be those
+of a project on Google Cloud as well.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 
-from infra.cli.console import errors_as_exit, stdout
+from infra.cli.console import errors_as_exit, seen, stdout
 from infra.cli.status import open_state
 from infra.clock import SystemClock
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.pipeline.control import cancel_job, delete_job, retry_job
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
+from infra.settings import load_settings
+from shared.errors import PipelineError
+from shared.ports import DeadLetters
 
 
 @dataclass(frozen=True)
@@ -45,22 +49,23 @@ def delete(job_id: str, data: Path | None) -> int:
 def list_dead_letters(data: Path | None) -> int:
     """Print what no function would take, oldest first."""
     with errors_as_exit():
-        letters = _open(data).events.dead_letters()
+        letters = _dead_letters(data).dead_letters()
     if not letters:
         stdout.print("No dead letters.")
         return 0
-    table = Table("number", "function", "event", "deliveries", "last error", box=None, pad_edge=False)
+    number = Column("number", min_width=max(len(letter.id) for letter in letters))  # to be copied: never shortened
+    table = Table(number, "function", "event", "deliveries", "last error", box=None, pad_edge=False)
     for letter in letters:
-        event_id = letter.headers.get("ce-id", "")
-        table.add_row(str(letter.sequence), letter.subscription, event_id, str(letter.attempts), letter.last_error)
+        row = (letter.id, letter.subscription, letter.event_id, str(letter.attempts), letter.last_error)
+        table.add_row(*map(seen, row))
     stdout.print(table)
     return 0
 
 
-def replay_dead_letters(numbers: list[int], data: Path | None) -> int:
+def replay_dead_letters(numbers: list[str], data: Path | None) -> int:
     """Deliver dead letters again: those named, or all."""
     with errors_as_exit():
-        count = _open(data).events.replay(numbers or None)
+        count = _dead_letters(data).replay(numbers or None)
     stdout.print(f"{count} delivered again.")
     return 0
 
@@ -70,6 +75,19 @@ def _wish(wish: Callable[[_State, str], object], job_id: str, data: Path | None,
         wish(_open(data), job_id)
     stdout.print(f"{job_id}: {done}.")
     return 0
+
+
+def _dead_letters(data: Path | None) -> DeadLetters:
+    settings = load_settings()
+    if settings.cloud == "local":
+        return _open(data).events
+    if data is not None:
+        raise PipelineError("request.invalid", "EARWITNESS_CLOUD is google, and --data is for the local cloud alone.")
+    if not settings.project:
+        raise PipelineError("request.invalid", "EARWITNESS_PROJECT is not set, and is needed here.")
+    from infra.gcp.dead_letters import connect  # a laptop need not have Google's clients
+
+    return connect(settings.project, settings.dead_letters_subscription, settings.events_topic)
 
 
 def _open(data: Path | None) -> _State:

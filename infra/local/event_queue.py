@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from infra.local.database import Database
 from shared.errors import PipelineError
 from shared.events import Event
+from shared.ports import DeadLetter
 
 LEASE_S = 600.0
 MAX_ATTEMPTS = 50
@@ -33,19 +34,10 @@ class Message:
     attempts: int
 
 
-@dataclass(frozen=True)
-class DeadLetter:
-    """A message that was given up."""
-
-    sequence: int
-    subscription: str
-    headers: dict[str, str]
-    attempts: int
-    last_error: str
-
-
 class EventQueue:
     """Messages in SQLite, kept until their subscriber has accepted them.
+
+    Implements :class:`shared.ports.EventBus` and :class:`shared.ports.DeadLetters`.
 
     Messages of one ordering key are delivered to a subscription one after the other, each until it is accepted
     or given up; messages without a key in any order.
@@ -142,18 +134,21 @@ class EventQueue:
         """Messages that are not yet accepted."""
         return int(self._database.query("SELECT count(*) FROM messages")[0][0])
 
-    def replay(self, sequences: Sequence[int] | None = None) -> int:
+    def replay(self, ids: Sequence[str] | None = None) -> int:
         """Put dead letters back into the queue, those named or all, as new messages; return how many.
 
+        Each goes to the one subscription that gave it up.
+
         Raises:
-            PipelineError: ``request.invalid`` for a number that is no dead letter's; then none is put back.
+            PipelineError: ``request.invalid`` for an id that is no dead letter's; then none is put back.
         """
         with self._database.write() as connection:
-            known = {row["sequence"] for row in connection.execute("SELECT sequence FROM dead_letters")}
-            wanted = known if sequences is None else set(sequences)
-            if unknown := wanted - known:
+            rows = connection.execute("SELECT sequence FROM dead_letters")
+            known = {str(row["sequence"]): row["sequence"] for row in rows}
+            wanted = set(known if ids is None else ids)
+            if unknown := wanted - known.keys():
                 raise PipelineError("request.invalid", f"There is no dead letter {min(unknown)}.")
-            for sequence in sorted(wanted):
+            for sequence in sorted(known[name] for name in wanted):
                 connection.execute(
                     """
                     INSERT INTO messages (subscription, ordering_key, headers, body)
@@ -170,7 +165,11 @@ class EventQueue:
         rows = self._database.query("SELECT * FROM dead_letters ORDER BY sequence")
         return [
             DeadLetter(
-                row["sequence"], row["subscription"], json.loads(row["headers"]), row["attempts"], row["last_error"]
+                id=str(row["sequence"]),
+                subscription=row["subscription"],
+                event_id=json.loads(row["headers"]).get("ce-id", ""),
+                attempts=row["attempts"],
+                last_error=row["last_error"],
             )
             for row in rows
         ]

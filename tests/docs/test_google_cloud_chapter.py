@@ -132,3 +132,8 @@ def test_browsers_may_send_the_headers_that_uploads_are_signed_with() -> None:
 def test_the_rules_and_indexes_that_are_deployed_are_there() -> None:
     config = json.loads((ROOT / "infra" / "gcp" / "firebase.json").read_text())["firestore"]
     assert all((ROOT / "infra" / "gcp" / config[part]).is_file() for part in ("rules", "indexes"))
+
+
+def test_dead_letters_are_kept_where_the_command_looks(commands: Sequence[list[str]]) -> None:
+    created = {command[4] for command in gcloud(commands, "pubsub", "subscriptions", "create")}
+    assert Settings.model_fields["dead_letters_subscription"].default in created
