@@ -1,18 +1,21 @@
 """The process that opens uploads with FFmpeg, so that no upload can hang, crash or starve the one that asked.
 
 ``python -m infra.probe_child MEMORY_BYTES`` speaks the protocol of :class:`infra.child.Child`. A request is
-``{"location", "containers", "timeout_s"}``; the answer has either ``probe``, the fields of ``shared.media.Probe``,
-or ``refusal``, a code and a sentence. It imports the standard library and PyAV only, so that it is warm soon.
+``{"location", "containers", "timeout_s", "cpu_s"}``; the answer has either ``probe``, the fields of
+``shared.media.Probe``, or ``refusal``, a code and a sentence. What computes for longer than ``cpu_s`` is ended by
+``SIGXCPU`` and has no answer. It imports the standard library and PyAV only, so that it is warm soon.
 """
 
 import contextlib
 import json
+import math
 import os
 import queue
 import resource
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -24,12 +27,14 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
 
+from infra.probe_flac import ends_whole, has_oversized_frames
 from infra.probe_refusal import (
     CUT_OFF,
     DAMAGED,
     ENCRYPTED,
     NO_AUDIO,
     NOT_A_RECORDING,
+    OVERSIZED_FRAMES,
     SILENT_VIDEO,
     UNHEARD_OF,
     UNKNOWN_CODEC,
@@ -42,6 +47,8 @@ from infra.probe_structure import HEAD_BYTES, check_whole, frame_format, has_con
 # Enough to hear that a decoder works, little enough to cost nothing.
 _START_S: Final = 0.25
 _END_S: Final = 1.0
+# Of the sound that was told, so much may be missing at the end.
+_FORGIVEN_S: Final = 0.5
 _END_ALLOWANCE_BYTES: Final = 8 * 1024 * 1024
 # Up to here the whole is heard: seeking in so little is unsure, and gains nothing.
 _SHORT_S: Final = 2.0
@@ -128,6 +135,8 @@ def _describe(
     start = _Listening(stream)
     start.listen(container, seconds=2 * _SHORT_S if is_short else _START_S)
     if not start.packets:
+        if family == "flac" and has_oversized_frames(source, declared_s or 0.0):
+            raise Refusal(*OVERSIZED_FRAMES)
         raise Refusal(*(DAMAGED if declared_s else ZERO_LENGTH))
     if start.good < start.bad or not start.good:
         raise Refusal(*(DAMAGED if family else NOT_A_RECORDING))
@@ -135,8 +144,10 @@ def _describe(
         raise Refusal(*NOT_A_RECORDING)
     if declared_s is not None and (family in _WITH_END or container.format.name == "mp3"):
         end = start if start.is_over else _listen_at_end(container, stream, file, declared_s)
-        if family in _WITH_END and not file.is_spent:
-            _check_end(end, family, declared_s)
+        if family == "flac":
+            _check_flac_end(end, source, declared_s, is_all_heard=end is start)
+        elif family in _WITH_END and not file.is_spent and end.packets and not end.good:
+            raise Refusal(*DAMAGED)
         if container.format.name == "mp3" and not _is_sure(source, declared_s, start, end):
             declared_s = None
     return {
@@ -209,28 +220,31 @@ class _Listening:
         for packet in _packets(container, self._stream):
             if packet.has_sidedata("encryption_info"):
                 raise Refusal(*ENCRYPTED)
+            is_good = self._decode(packet)
             if packet.size:
-                self._measure(packet)
-            self._decode(packet)
+                self._measure(packet, is_good)
             if self.heard_s >= seconds or self.packets >= _MAX_PACKETS:
                 return
         self.is_over = True
 
-    def _measure(self, packet: "Packet[AudioStream]") -> None:
+    def _measure(self, packet: "Packet[AudioStream]", is_good: bool) -> None:
         self.packets += 1
         self.sizes.append(packet.size)
         if packet.pts is not None:
-            end = packet.pts + (packet.duration or 0) - (self._stream.start_time or 0)
-            self.end_s = max(self.end_s, end * _tick_s(self._stream))
+            tick_s = _tick_s(self._stream)
+            length_s = (packet.duration or 0) * tick_s
+            start_s = (packet.pts - (self._stream.start_time or 0)) * tick_s
+            # The last frame of a cut file has its header, and nobody hears the rest.
+            self.end_s = max(self.end_s, start_s + (length_s if is_good else min(length_s, _FORGIVEN_S)))
 
-    def _decode(self, packet: "Packet[AudioStream]") -> None:
+    def _decode(self, packet: "Packet[AudioStream]") -> bool:
         try:
             frames = packet.decode()
         except av.error.EOFError:
-            return
+            return True
         except av.error.FFmpegError:
             self.bad += 1
-            return
+            return False
         for frame in frames:
             if frame.samples and frame.sample_rate:
                 self.good += 1
@@ -238,6 +252,7 @@ class _Listening:
                 self.rate_hz, self.channels = frame.sample_rate, frame.layout.nb_channels
                 if self.rate_hz not in _RATES_HZ or self.channels not in _CHANNELS:
                     raise Refusal(*UNHEARD_OF)
+        return True
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
@@ -272,9 +287,14 @@ def _listen_at_end(container: InputContainer, stream: AudioStream, file: SourceF
     return end
 
 
-def _check_end(end: _Listening, family: str, declared_s: float) -> None:
-    # Only FLAC promises a length without promising a size; elsewhere sound may rightly end before the film.
-    if family == "flac" and end.end_s < declared_s - min(_END_S / 2, declared_s * 0.05):
+def _check_flac_end(end: _Listening, source: Source, declared_s: float, *, is_all_heard: bool) -> None:
+    """Only FLAC promises a length without promising a size; elsewhere sound may rightly end before the film."""
+    needed_s = declared_s - min(_FORGIVEN_S, declared_s * 0.05)
+    if is_all_heard:
+        is_there = max(end.end_s, end.heard_s) >= needed_s
+    else:
+        is_there = end.end_s >= needed_s or ends_whole(source, needed_s)
+    if not is_there:
         raise Refusal(*CUT_OFF)
     if end.packets and not end.good:
         raise Refusal(*DAMAGED)
@@ -302,6 +322,7 @@ def _has_mp3_table(source: Source) -> bool:
 def answer(line: str) -> str:
     """One request to one answer."""
     request = json.loads(line)
+    bound_computing(request.pop("cpu_s"))
     try:
         return json.dumps({"probe": examine(**request)})
     except Refusal as refusal:
@@ -313,6 +334,16 @@ def confine(memory_bytes: int) -> None:
     for limit, value in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(limit, (value, value))
+
+
+def bound_computing(cpu_s: int) -> None:
+    """Let this process compute for so many seconds more, in which FFmpeg itself cannot be interrupted.
+
+    Its dictionaries search all their entries for each that is added: time goes with the square of the tags in a file.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + cpu_s, hard))
 
 
 def _read_requests(requests: "queue.SimpleQueue[str]") -> None:

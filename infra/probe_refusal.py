@@ -27,6 +27,10 @@ NOT_A_RECORDING = (
     "This is not a recording in a format that is accepted. Send it as M4A, MP3, WAV, MP4 or another common format.",
 )
 UNKNOWN_CODEC = ("media.unsupported", "The sound in this file is in a format that cannot be read.")
+OVERSIZED_FRAMES = (
+    "media.unsupported",
+    "The sound in this file is in blocks too large to be read. Save it again with a usual block size, or as WAV.",
+)
 UNHEARD_OF = (
     "media.unsupported",
     "The sound in this file has a sample rate or a number of channels that no recording has.",
@@ -39,5 +43,9 @@ CUT_OFF = ("media.corrupt", "The file is cut off: its end is missing. Please sen
 UNFINISHED = ("media.corrupt", "The recording was never finished: the device stopped before it saved the whole file.")
 DAMAGED = ("media.corrupt", "The file is damaged and cannot be played.")
 TOO_SLOW = ("media.corrupt", "The file could not be read in reasonable time, so it is probably damaged.")
+TOO_INTRICATE = (
+    "media.corrupt",
+    "The file is damaged, or holds many thousands of tags: it takes too long to read. Save it again without them.",
+)
 NOT_FOUND = ("object.not_found", "The file is not there.")
 UNREACHABLE = ("service.unavailable", "The file could not be fetched from its store.")

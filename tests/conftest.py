@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tests.model_files import pulled
 
 # Ids of the parameters that say which adapter a contract test ran against.
 ADAPTERS = ("local", "google-live", "google", "modal-live", "modal", "aws")
+_TOLD = "told"
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 _CONTRACT = re.compile(
     rf"tests/contract/test_(?P<port>\w+)\.py::[^\[]+\[(?:.*-)?(?P<adapter>{'|'.join(ADAPTERS)})(?:-.*)?\]"
@@ -55,8 +56,38 @@ def gcs() -> Iterator[Emulator]:
         yield emulator
 
 
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says something that was measured, in the summary at the end: whichever process the test ran in."""
+    return lambda line: record_property(_TOLD, line)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how the contract tests of each port ended for each adapter."""
+    """Print what tests measured, and how the contract tests of each port ended for each adapter."""
+    _summarise_measurements(terminalreporter)
+    _summarise_contracts(terminalreporter)
+
+
+def _summarise_measurements(terminalreporter: pytest.TerminalReporter) -> None:
+    told = [
+        (report.nodeid.partition("[")[0], str(line))
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, line in report.user_properties
+        if name == _TOLD
+    ]
+    if not told:
+        return
+    terminalreporter.section("measured")
+    last = ""
+    for test, line in sorted(told, key=lambda row: row[0]):
+        if test != last:
+            terminalreporter.line(test)
+        terminalreporter.line(f"  {line}")
+        last = test
+
+
+def _summarise_contracts(terminalreporter: pytest.TerminalReporter) -> None:
     counts: dict[tuple[str, str], Counter[str]] = {}
     for outcome in OUTCOMES:
         for report in terminalreporter.getreports(outcome):

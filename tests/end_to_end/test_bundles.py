@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from modulefinder import ModuleFinder
 from pathlib import Path
@@ -165,23 +165,12 @@ def loaded(function: UnpackedFunction) -> tuple[float, float, float, list[str], 
     return min(tries, key=lambda found: found[2])  # type: ignore[return-value]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _table(request: pytest.FixtureRequest, bundled: Mapping[str, UnpackedFunction]) -> Iterator[None]:
-    yield
-    if not loaded.cache_info().currsize:
-        return
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print(f"\n{'bundled function':20}{'framework':>11}{'+ function':>12}{'+ clients':>11}{'ratio':>8}")
-        for function in bundled.values():
-            base_s, import_s, ready_s, *_ = loaded(function)
-            row = f"{base_s * 1000:8.0f} ms{import_s * 1000:9.0f} ms{ready_s * 1000:8.0f} ms{ready_s / base_s:8.1f}"
-            print(f"{function.name:20}{row}")
-
-
 @pytest.mark.parametrize("name", CONTENTS)
-def test_a_bundled_function_is_loaded_within_its_budget(bundled: Mapping[str, UnpackedFunction], name: str) -> None:
+def test_a_bundled_function_is_loaded_within_its_budget(
+    bundled: Mapping[str, UnpackedFunction], name: str, tell: Callable[[str], None]
+) -> None:
     base_s, import_s, ready_s, *_ = loaded(bundled[name])
+    tell(f"{name:12} the framework {base_s:.2f} s, with the function {import_s:.2f} s, with clients {ready_s:.2f} s")
     assert import_s <= IMPORT_BUDGET_S, f"{import_s:.2f} s, of which the framework {base_s:.2f} s"
     assert ready_s <= READY_BUDGET_S, f"{ready_s:.2f} s with its clients"
 

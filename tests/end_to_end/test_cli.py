@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def test_two_speakers_are_told_apart_and_files_written(models: Path, tmp_path: P
     ]
 
 
-def test_one_recording_in_fifteen_forms_gives_the_same_words(models: Path, tmp_path: Path) -> None:
+def test_one_recording_in_fifteen_forms_gives_the_same_words(
+    models: Path, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
     sound = decoded(dialogue().path)[: round(FOUR_TURNS_S * SAMPLE_RATE_HZ)]
     paths = []
     for form in FIFTEEN_FORMS:
@@ -62,7 +65,7 @@ def test_one_recording_in_fifteen_forms_gives_the_same_words(models: Path, tmp_p
     }
     rates = {(one, other): wer(texts[one], texts[other]) for one, other in permutations(FIFTEEN_FORMS, 2)}
     assert len(texts["wav"].split()) > 50
-    print(f"{len(texts)} forms; worst pair {max(rates.values()):.3f}; {len(texts['wav'].split())} words")
+    tell(f"{len(texts)} forms; worst pair {max(rates.values()):.3f}; {len(texts['wav'].split())} words")
     assert len(texts) == len(FIFTEEN_FORMS)
     assert max(rates.values()) <= 0.05, rates
 

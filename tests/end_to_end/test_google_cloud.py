@@ -7,7 +7,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ ENDED_S = 150.0
 
 
 def test_while_modal_cannot_be_reached_a_stage_stays_ready_and_says_why(
-    bundled: Mapping[str, UnpackedFunction], tmp_path: Path
+    bundled: Mapping[str, UnpackedFunction], tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -65,7 +65,7 @@ def test_while_modal_cannot_be_reached_a_stage_stays_ready_and_says_why(
 
             wait_for(is_tried_again, every_s=0.2)
             assert max(waits) < 10.0
-    print(f"\nModal is silent: orchestrate answered within {max(waits):.1f} s")
+    tell(f"Modal is silent: orchestrate answered within {max(waits):.1f} s")
 
 
 def stage(job: dict[str, Any], name: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def standins(tmp_path: Path) -> Iterator[Mapping[str, str]]:
 
 
 def test_a_recording_goes_the_whole_way(
-    bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path
+    bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     started = time.monotonic()
     with google_cloud(bundled, tmp_path, standins) as cloud:
@@ -94,7 +94,7 @@ def test_a_recording_goes_the_whole_way(
         check_once(cloud, [job_id])
         lines = cloud.phone.client.get(f"/v1/jobs/{job_id}/transcript?format=srt").text
         assert "word0" in lines
-    print(f"\nthe whole way on emulators: {done_s:.1f} s for the job, {ready_s:.1f} s for emulators and functions")
+    tell(f"the whole way on emulators: {done_s:.1f} s for the job, {ready_s:.1f} s for emulators and functions")
 
 
 def check_once(cloud: GoogleCloud, job_ids: list[str]) -> None:
@@ -117,7 +117,7 @@ def ended(cloud: GoogleCloud, job_id: str) -> dict[str, Any]:
 
 
 def test_twenty_jobs_survive_functions_that_are_killed_at_random(
-    bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path
+    bundled: Mapping[str, UnpackedFunction], standins: Mapping[str, str], tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     chance = random.Random(20)
     with google_cloud(bundled, tmp_path, standins, lease_s="3", upload_late_s="3", probe_timeout_s="5") as cloud:
@@ -142,14 +142,18 @@ def test_twenty_jobs_survive_functions_that_are_killed_at_random(
         for swept in cloud.sweeps:
             mended.update(swept)
         twice = len(cloud.events()) - len({event.id for event in cloud.events()})
-    print(f"\n{JOBS} jobs completed once each; killed at work: {dict(killed)}")
-    print(f"attempts beyond the first: {again}; events delivered again: {twice}; swept: {dict(mended)}")
+    tell(f"{JOBS} jobs completed once each; killed at work: {dict(killed)}")
+    tell(f"attempts beyond the first: {again}; events delivered again: {twice}; swept: {dict(mended)}")
 
 
 @pytest.mark.models
 @pytest.mark.slow
 def test_a_recording_on_google_and_modal_gives_what_it_gives_here(
-    bundled: Mapping[str, UnpackedFunction], deployed: ModalServer, made_here: Mapping[str, bytes], tmp_path: Path
+    bundled: Mapping[str, UnpackedFunction],
+    deployed: ModalServer,
+    made_here: Mapping[str, bytes],
+    tmp_path: Path,
+    tell: Callable[[str], None],
 ) -> None:
     """The deployed functions, the deployed models, a real recording: the same bytes as on the local cloud."""
     with google_cloud(bundled, tmp_path, deployed.environment) as cloud:
@@ -161,4 +165,4 @@ def test_a_recording_on_google_and_modal_gives_what_it_gives_here(
         check_once(cloud, [job_id])
         there = {name: cloud.artifact(f"default/{job_id}/{name}") for name in made_here}
     assert there == made_here
-    print(f"\nemulators and Modal's containers: 30 s of audio in {took_s:.1f} s")
+    tell(f"emulators and Modal's containers: 30 s of audio in {took_s:.1f} s")

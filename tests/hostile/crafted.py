@@ -46,6 +46,7 @@ def flac_block(kind: int, content: bytes, *, is_last: bool = False, length: int 
     return bytes([kind | 0x80 * is_last]) + said.to_bytes(3, "big") + content
 
 
+@cache
 def flac_frame(number: int, block: int, rate_hz: int, *, own: bytes = b"") -> bytes:
     """A mono frame of silence.
 
@@ -56,15 +57,18 @@ def flac_frame(number: int, block: int, rate_hz: int, *, own: bytes = b"") -> by
         own: A rate in two bytes that the frame has for itself.
     """
     rate = 13 if own else {8000: 4, 16_000: 5, 48_000: 10}.get(rate_hz, 0)
-    head = (
-        b"\xff\xf8"
-        + bytes([0x70 | rate, 0x08])
-        + chr(number).encode("utf-8", "surrogatepass")
-        + struct.pack(">H", block - 1)
-        + own
-    )
-    head += bytes([_crc(head, 0x07, 8)])
-    frame = head + bytes(3)
+    head = b"\xff\xf8" + bytes([0x70 | rate, 0x08]) + flac_number(number) + struct.pack(">H", block - 1) + own
+    return flac_sealed(head, bytes(3))
+
+
+def flac_number(number: int) -> bytes:
+    """The place of a frame, written as UTF-8 writes a character."""
+    return chr(number).encode("utf-8", "surrogatepass")
+
+
+def flac_sealed(head: bytes, body: bytes) -> bytes:
+    """A frame with right checksums."""
+    frame = head + bytes([_crc(head, 0x07, 8)]) + body
     return frame + struct.pack(">H", _crc(frame, 0x8005, 16))
 
 

@@ -15,6 +15,7 @@ from tests.hostile.watching import listing
 from tests.media import encode, tone
 
 WAV = encode("wav", tone(0.5))
+UPLOADED = ("[/nothing].wav", "[bold]loud[/bold].wav", "\x1b]0;title\x07\x1b[31mred.wav", "\u202egpj.wav")
 
 
 def models_run(test: Callable[..., None]) -> Callable[..., None]:
@@ -83,17 +84,16 @@ def test_refusals_are_one_line_each_and_name_no_path(models: Path, tmp_path: Pat
     assert listing(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["[/nothing].wav", "[bold]loud[/bold].wav", "\x1b]0;title\x07\x1b[31mred.wav", "\u202egpj.wav"]
-)
-def test_a_name_that_was_uploaded_commands_no_terminal(tmp_path: Path, name: str) -> None:
+def test_a_name_that_was_uploaded_commands_no_terminal(tmp_path: Path) -> None:
     """Whoever may upload writes what an operator reads."""
     with standin_cloud(tmp_path) as cloud:
         phone = Phone(cloud.url)
-        job_id = phone.send(b"no recording", filename=name)
-        phone.wait(job_id)
-    for command in (["jobs"], ["job", job_id]):
-        run = earwitness(*command, "--data", tmp_path / "cloud")
-        assert (run.returncode, run.stderr) == (0, "")
-        shown = "".join(character if character.isprintable() else "\ufffd" for character in name)
-        assert shown in run.stdout and not unseen(run.stdout)
+        jobs = {name: phone.send(b"no recording", filename=name) for name in UPLOADED}
+        for job_id in jobs.values():
+            phone.wait(job_id)
+    listed = earwitness("jobs", "--data", tmp_path / "cloud")
+    for name, job_id in jobs.items():
+        told = "".join(character if character.isprintable() else "\ufffd" for character in name)
+        for run in (listed, earwitness("job", job_id, "--data", tmp_path / "cloud")):
+            assert (run.returncode, run.stderr) == (0, "")
+            assert told in run.stdout and not unseen(run.stdout)

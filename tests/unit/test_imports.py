@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -140,18 +140,6 @@ def run(code: str) -> Loaded:
     return Loaded(**json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Iterator[None]:
-    yield
-    if not loaded.cache_info().currsize:
-        return
-    print(f"\n\n{'entry point':24}{'wall':>10}{'framework':>12}{'ratio':>8}{'modules':>10}")
-    for name, entry in ENTRY_POINTS.items():
-        found = loaded(name)
-        base = f"{found.base_s * 1000:9.0f} ms{found.ratio:8.1f}" if entry.base else f"{'':20}"
-        print(f"{name:24}{found.seconds * 1000:7.0f} ms{base}{len(found.modules):10}")
-
-
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_an_entry_point_loads_nothing_heavy(name: str) -> None:
     assert loaded(name).packages & ENTRY_POINTS[name].forbidden == set()
@@ -164,8 +152,10 @@ def test_a_function_loads_no_client_of_google(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
-def test_an_entry_point_is_loaded_within_its_budget(name: str) -> None:
+def test_an_entry_point_is_loaded_within_its_budget(name: str, tell: Callable[[str], None]) -> None:
     found, limit = loaded(name), ENTRY_POINTS[name].max_ratio
+    base = f", {found.ratio:.1f} times the framework" if ENTRY_POINTS[name].base else ""
+    tell(f"{name:24} {found.seconds * 1000:4.0f} ms{base}, {len(found.modules)} modules")
     assert found.seconds <= BUDGET_S
     assert limit is None or found.ratio <= limit, f"{found.ratio:.1f} times what functions-framework takes"
 

@@ -383,25 +383,28 @@ def told(store: str, tried: Counter[str]) -> str:
     """What was tried, in words."""
     steps = sum(count for what, count in tried.items() if what.startswith(("step", "worker", "job")))
     rows = [f"{what}: {count}" for what, count in sorted(tried.items())]
-    return "\n  ".join([f"{store}: {tried['interleavings']} interleavings, {steps} steps", *rows])
+    return f"{store}: {tried['interleavings']} interleavings, {steps} steps; " + ", ".join(rows)
 
 
 @pytest.mark.slow
 @UNHURRIED
-def test_the_laws_hold_on_the_local_store(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_laws_hold_on_the_local_store(caplog: pytest.LogCaptureFixture, tell: Callable[[str], None]) -> None:
     caplog.set_level(logging.ERROR)
     tried = explore(150)
-    print(told("SQLite", tried))
+    tell(told("SQLite", tried))
     assert {"ended: completed", "ended: failed", "ended: canceled", "ended: rejected", "ended: expired"} <= tried.keys()
 
 
 @pytest.mark.slow
 @UNHURRIED
 def test_the_laws_hold_on_firestore(
-    firestore: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    firestore: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tell: Callable[[str], None],
 ) -> None:
     caplog.set_level(logging.ERROR)
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore.host)
     tried = explore(4, lambda: connect(f"test-{uuid.uuid4().hex[:12]}"))
-    print(told("Firestore", tried))
+    tell(told("Firestore", tried))
     assert tried["interleavings"] >= 4
