@@ -70,7 +70,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _summarise_measurements(terminalreporter: pytest.TerminalReporter) -> None:
     told = [
-        (report.nodeid.partition("[")[0], str(line))
+        (*report.nodeid.removesuffix("]").partition("[")[::2], str(line))
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         for name, line in report.user_properties
@@ -80,10 +80,10 @@ def _summarise_measurements(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("measured")
     last = ""
-    for test, line in sorted(told, key=lambda row: row[0]):
+    for test, case, line in sorted(told, key=lambda row: row[0]):
         if test != last:
             terminalreporter.line(test)
-        terminalreporter.line(f"  {line}")
+        terminalreporter.line(f"  {case}: {line}" if case else f"  {line}")
         last = test
 
 

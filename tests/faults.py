@@ -2,15 +2,15 @@
 
 A seam for tests: methods of live adapters are wrapped where they are, so that calls from within an adapter count too,
 and nothing of the domain or the pipeline knows. Each effect is two points, by name, number and side:
-``jobs.update#7/before`` and ``jobs.update#7/after``. Every point that is passed is written down first, so a run without
-a fault lists the points there are.
+``jobs.update#7/before`` and ``jobs.update#7/after``. Every point that is passed is told first, so a run without a fault
+lists the points there are.
 """
 
 import os
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +23,7 @@ from shared.errors import PipelineError
 
 # What each adapter does that lasts. Whatever only reads or computes is left out.
 EFFECTS = {
-    "jobs": ("create", "update", "mark_published", "delete"),
+    "jobs": ("create", "update", "mark_published", "erase_history"),
     "events": ("publish",),
     "objects": ("write", "commit", "delete", "open_session", "cancel_session", "remove_orphans"),
     "queue": ("lease", "acknowledge", "reject", "release_leases"),
@@ -41,9 +41,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault at one point: of this name, or the one that a process passes as its so-many-th, from 1."""
+    """A kind of fault at one point."""
 
-    point: str | int
+    point: str
     kind: Kind = Kind.DEATH
 
 
@@ -57,18 +57,17 @@ def unanswered() -> Exception:
 
 
 class Faults:
-    """Counts effects, writes down the points that are passed, and strikes at one of them.
+    """Counts effects, tells the points that are passed, and strikes at one of them.
 
     Args:
-        passed: File that points are appended to, one a line.
+        passed: Told each point, while nothing else happens.
         fault: Where to strike, once.
     """
 
-    def __init__(self, passed: Path, fault: Fault | None = None) -> None:
-        self._passed = os.open(passed, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    def __init__(self, passed: Callable[[str], object], fault: Fault | None = None) -> None:
+        self._passed = passed
         self._fault = fault
         self._counts: Counter[str] = Counter()
-        self._points = 0
         self._lock = Lock()
 
     @contextmanager
@@ -109,10 +108,8 @@ class Faults:
 
     def _pass(self, point: str, lost: Callable[[], BaseException]) -> None:
         with self._lock:
-            self._points += 1
-            number = self._points
-            os.write(self._passed, f"{point}\n".encode())
-        if self._fault is None or self._fault.point not in (point, number):
+            self._passed(point)
+        if self._fault is None or self._fault.point != point:
             return
         match self._fault.kind:
             case Kind.DEATH:
@@ -136,6 +133,7 @@ def die() -> None:
     signal.pause()  # another thread may run this line before the signal arrives
 
 
-def points(passed: Path) -> Sequence[str]:
-    """The points that a process has passed, in order; those that a second process passed are behind the first's."""
-    return passed.read_text().splitlines()
+def written_to(path: Path) -> Callable[[str], object]:
+    """What writes down each point in a file, one a line, that outlives whatever happens at the point."""
+    file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    return lambda point: os.write(file, f"{point}\n".encode())

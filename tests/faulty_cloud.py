@@ -14,7 +14,7 @@ from infra.local.runner import LocalRunner
 from infra.settings import Settings
 from tests.audit import audit
 from tests.clouds import STANDIN
-from tests.faults import Fault, Faults, lead_a_group
+from tests.faults import Fault, Faults, lead_a_group, written_to
 
 if __name__ == "__main__":
     folder, port, passed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0, upload_late_s=1.0)
     cloud = LocalCloud(settings, port=port, runner=runner)
     audit(folder / "cloud" / "state.sqlite")
-    faults = Faults(folder / passed, Fault(sys.argv[4]) if len(sys.argv) > 4 else None)
+    faults = Faults(written_to(folder / passed), Fault(sys.argv[4]) if len(sys.argv) > 4 else None)
     faults.watch_commits(cloud._database)
     faults.watch(jobs=cloud.jobs, events=cloud.queue, queue=cloud.queue, objects=cloud.objects, runner=cloud.runner)
     with cloud:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from gpu_jobs.reporting import Reporter, Unwanted
 from gpu_jobs.transfer import upload
 from shared.errors import PipelineError
 from shared.events import Metrics, StageCompleted, StageFailed, StageProgressed
+from shared.jobs import JobState
 from shared.ports import Call, CallState
 from shared.requests import REPORT, StageRequest
 from shared.transcript import Diarization, Recognition, Segment, Turn, Word
 from tests.faults import Faults, WorkerDied
+from tests.ways import Way
 
 URL = "http://127.0.0.1"
 MEDIA = b"what a phone has recorded"
@@ -34,11 +37,17 @@ _PRODUCTS = {
 
 
 class StandinRunner:
-    """Runs calls one at a time when told to, each known by a file. A process remembers what it started, as on Modal."""
+    """Runs calls one at a time when told to, each known by a file. A process remembers what it started, as on Modal.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    Args:
+        folder: Where calls are known.
+        at_half: What else happens while a worker is at it.
+    """
+
+    def __init__(self, folder: Path, at_half: Callable[[], None]) -> None:
+        folder.mkdir(exist_ok=True)
         self._folder = folder
+        self._at_half = at_half
         self._started: dict[str, str] = {}
 
     def start(self, request: StageRequest) -> str:
@@ -62,46 +71,51 @@ class StandinRunner:
         if (self._folder / f"{call_id}.waiting").exists():
             self._end(call_id, {"state": "failed", "code": "stage.lost"})
 
-    def run_one(self, client: httpx.Client) -> bool:
-        """Run the call that waits, or say that none does."""
+    def run_one(self, client: httpx.Client, failing: str = "") -> bool:
+        """Run the call that waits, or say that none does; one of the stage ``failing`` fails for good."""
         waiting = sorted(self._folder.glob("*.waiting"))
         if not waiting:
             return False
         request = StageRequest.from_json(waiting[0].read_text())
-        self._end(waiting[0].stem, _attempt(client, request))
+        self._end(waiting[0].stem, self._attempt(client, request, fails=request.stage == failing))
         return True
+
+    def _attempt(self, client: httpx.Client, request: StageRequest, *, fails: bool) -> dict[str, Any]:
+        """What ``gpu_jobs.attempt.run_attempt`` does, without a model; and what the runner knows of it then."""
+        report: StageCompleted | StageFailed
+        metrics = Metrics(audio_s=10.0, model="stand-in")
+        report = StageCompleted(stage=request.stage, attempt=request.attempt, metrics=metrics)
+        outcome = {"state": "succeeded", "report": report.model_dump(mode="json")}
+        try:
+            answer = client.get(request.inputs["media"])
+            if answer.status_code == 404:  # the job was deleted, and nobody knew of this call
+                raise PipelineError("object.not_found")
+            assert answer.content == MEDIA
+            _progress(client, request)
+            self._at_half()
+            if fails:
+                raise PipelineError("media.corrupt")
+            for output in request.outputs:
+                upload(client, output.upload, _PRODUCTS[output.filename].to_json().encode())
+        except WorkerDied:
+            return {"state": "failed", "code": "stage.crashed"}
+        except PipelineError as error:
+            report = StageFailed(stage=request.stage, attempt=request.attempt, error=error.info)
+            outcome = {"state": "failed", "code": error.code}
+        try:
+            with Reporter(client, request) as reporter:
+                reporter.finish(report)
+        except WorkerDied:
+            return {"state": "failed", "code": "stage.crashed"}
+        except Unwanted:
+            return {"state": "failed", "code": "stage.lost"}
+        except PipelineError:  # it could not be reported, and the runner will be asked
+            return outcome
+        return outcome
 
     def _end(self, call_id: str, outcome: dict[str, Any]) -> None:
         replace(self._folder / f"{call_id}.over", json.dumps(outcome))
-        (self._folder / f"{call_id}.waiting").unlink()
-
-
-def _attempt(client: httpx.Client, request: StageRequest) -> dict[str, Any]:
-    """What ``gpu_jobs.attempt.run_attempt`` does, without a model; and what the runner knows of it then."""
-    report: StageCompleted | StageFailed
-    metrics = Metrics(audio_s=10.0, model="stand-in")
-    report = StageCompleted(stage=request.stage, attempt=request.attempt, metrics=metrics)
-    outcome = {"state": "succeeded", "report": report.model_dump(mode="json")}
-    try:
-        assert client.get(request.inputs["media"]).content == MEDIA
-        _progress(client, request)
-        for output in request.outputs:
-            upload(client, output.upload, _PRODUCTS[output.filename].to_json().encode())
-    except WorkerDied:
-        return {"state": "failed", "code": "stage.crashed"}
-    except PipelineError as error:
-        report = StageFailed(stage=request.stage, attempt=request.attempt, error=error.info)
-        outcome = {"state": "failed", "code": error.code}
-    try:
-        with Reporter(client, request) as reporter:
-            reporter.finish(report)
-    except WorkerDied:
-        return {"state": "failed", "code": "stage.crashed"}
-    except Unwanted:
-        return {"state": "failed", "code": "stage.lost"}
-    except PipelineError:  # it could not be reported, and the runner will be asked
-        return outcome
-    return outcome
+        (self._folder / f"{call_id}.waiting").unlink(missing_ok=True)
 
 
 def _progress(client: httpx.Client, request: StageRequest) -> None:
@@ -116,38 +130,64 @@ def _progress(client: httpx.Client, request: StageRequest) -> None:
 
 @dataclass
 class Phone:
-    """An app, which outlives the cloud: it asks again until it has an answer, and remembers only what was answered."""
+    """An app, which outlives the cloud: it asks again until it has an answer, and remembers only what was answered.
+
+    And the one who holds it: what they have asked for they want until it is answered.
+    """
 
     path: Path
     client: httpx.Client
-    resumable: bool
+    way: Way
     known: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.known = {"wished": 0, "granted": 0}
         if self.path.exists():
-            self.known = json.loads(self.path.read_text())
+            self.known |= json.loads(self.path.read_text())
 
     @property
-    def job_id(self) -> str:
-        return str(self.known["job_id"])
+    def is_content(self) -> bool:
+        """Whether all that was to be asked for was granted."""
+        return not self.has_something_to_do() and self.known["granted"] == len(self.way.wishes)
 
     def has_something_to_do(self) -> bool:
-        return "uploaded" not in self.known
+        has_sent = "request" in self.known and ("uploaded" in self.known or not self.way.uploads)
+        return not has_sent or self.known["wished"] > self.known["granted"]
 
     def act(self) -> None:
         try:
-            if "job_id" not in self.known:
+            if "request" not in self.known:
                 self._create()
-            elif self.resumable and "session" not in self.known:
+            elif self.way.resumable and "session" not in self.known:
                 self._open_session()
-            else:
+            elif self.way.uploads and "uploaded" not in self.known:
                 self._upload()
+            else:
+                self._ask()
         except httpx.TransportError:
             return
 
+    def wish(self, *, at_work: bool = False) -> bool:
+        """Wish for the next thing if its moment has come; whether it has. ``at_work``: a worker is at the job."""
+        wishes = self.way.wishes[self.known["wished"] :]
+        if not wishes or (wishes[0].at is JobState.RUNNING) is not at_work:
+            return False
+        state = self.client.get(f"/v1/jobs/{self.known['job_id']}").json()["state"]
+        if state == wishes[0].at:
+            self._remember(wished=self.known["wished"] + 1)
+        return bool(state == wishes[0].at)
+
+    def has_wished(self, verb: str) -> bool:
+        return verb in [wish.verb for wish in self.way.wishes[: self.known["wished"]]]
+
     def _create(self) -> None:
-        kind = "resumable" if self.resumable else "put"
-        answer = self.client.post("/v1/jobs", json={"content_type": "audio/wav", "upload": kind, "filename": "a.wav"})
+        body = {
+            "content_type": "audio/wav",
+            "upload": "resumable" if self.way.resumable else "put",
+            "filename": "a.wav",
+            "deadline_s": self.way.deadline_s,
+        }
+        answer = self.client.post("/v1/jobs", json=body)
         if answer.is_success:
             created = answer.json()
             self._remember(job_id=created["job"]["job_id"], request=created["upload"])
@@ -162,9 +202,18 @@ class Phone:
             assert answer.status_code == 503, answer.text
 
     def _upload(self) -> None:
-        answer = self._send(self.known["session" if self.resumable else "request"], MEDIA)
+        answer = self._send(self.known["session" if self.way.resumable else "request"], MEDIA)
         if answer.status_code in (200, 412):  # the latter: it had arrived, and its answer had not
             self._remember(uploaded=True)
+        else:
+            assert answer.status_code == 503, answer.text
+
+    def _ask(self) -> None:
+        verb, url = self.way.wishes[self.known["granted"]].verb, f"/v1/jobs/{self.known['job_id']}"
+        answer = self.client.delete(url) if verb == "delete" else self.client.post(f"{url}/{verb}")
+        # Not found: it was deleted, and the answer had not arrived.
+        if answer.is_success or (verb == "delete" and answer.status_code == 404):
+            self._remember(granted=self.known["granted"] + 1)
         else:
             assert answer.status_code == 503, answer.text
 

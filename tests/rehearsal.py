@@ -4,11 +4,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tests.faults import Faults
-from tests.small_cloud import SmallCloud, Way
+from tests.small_cloud import live
+from tests.ways import Way
 
 with tempfile.TemporaryDirectory() as _folder:
-    _cloud = SmallCloud(Path(_folder), Way(resumable=True), Faults(Path(_folder) / "points.txt"))
-    _cloud.run()
-    _cloud.close()
+    live(Path(_folder), Way(resumable=True), [].append)
 assert threading.active_count() == 1, "a fork would lose these threads"

@@ -6,14 +6,11 @@ nothing else can happen, every upload is taken for a recording, and the worker i
 """
 
 import contextlib
-import os
 import random
-import secrets
+import shutil
 import sqlite3
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,59 +27,41 @@ from infra.local.job_store import LocalJobStore
 from infra.local.object_server import object_server
 from infra.local.object_store import LocalObjectStore
 from infra.local.signing import UrlSigner
-from infra.pipeline.dispatch import DISPATCHING_EVENTS
+from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings
 from infra.wiring import GivenServices
 from shared.errors import PipelineError
+from shared.jobs import Job
+from shared.media import ObjectRef
 from tests.audit import WITNESS, audit
-from tests.faults import Fault, Faults, lead_a_group
+from tests.faults import Fault, Faults
 from tests.outside import URL, Loopback, Phone, StandinRunner, replace
 from tests.services import ToldClock, TrustingProber
+from tests.ways import Way
 
 _KEY = b"of this small cloud, for all its lives"
-_NEVER_S = 1e6
-# Sweeps without anything else to do: more than half an hour.
-_PATIENCE = 40
+# A life takes about fifty; when nothing can be done, each comes after twice the time, up to twelve days.
+_STEPS = 200
+_LONGEST_PAUSE = 20
 # The share of steps of another order that come behind a sweep.
 _SWEEPS = 0.3
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a job goes, in all lives of one cloud.
-
-    Attributes:
-        resumable: The phone uploads by a resumable session.
-        runner_lives_on: Calls go on while the cloud is dead and reach it later, as on Modal; otherwise they die with
-            it, as the local runner's do.
-        order: Seed of an order of its own, with sweeps in between; otherwise messages go before calls, and sweeps come
-            when there is neither.
-    """
-
-    resumable: bool = False
-    runner_lives_on: bool = False
-    order: int | None = None
-
-
-def live(folder: Path, way: Way, passed: str, fault: Fault | None) -> None:
-    """One life: start on what an earlier one left, and go on until nothing is left to do. The body of a process.
+def live(folder: Path, way: Way, passed: Callable[[str], object], fault: Fault | None = None) -> None:
+    """One life: start on what an earlier one left, and go on until nothing is left to do.
 
     Args:
         folder: The cloud's state.
         way: How the job goes.
-        passed: Name of the file in ``folder`` that points are written to.
+        passed: Told each point.
         fault: What happens in this life.
     """
-    lead_a_group()
-    log = os.open(folder / "log.txt", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    os.dup2(log, 2)
+    cloud = SmallCloud(folder, way, Faults(passed, fault))
     try:
-        SmallCloud(folder, way, Faults(folder / passed, fault)).run()
-    except BaseException:  # noqa: BLE001 - the end of a process: whatever it was is told in its log
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        cloud.run()
+    finally:
+        cloud.close()
 
 
 class SmallCloud:
@@ -96,13 +75,12 @@ class SmallCloud:
         self._database = database
         self._queue = EventQueue(
             database,
-            {"orchestrate": DISPATCHING_EVENTS, WITNESS: ()},
+            {"orchestrate": ORCHESTRATED_EVENTS, WITNESS: ()},
             now=lambda: self._clock.now().timestamp(),
         )
         self._jobs = LocalJobStore(database)
         signer = UrlSigner(_KEY)
-        # Sweep would look for uploads whose event is late; without that net a lost one is seen.
-        settings = Settings(data_dir=folder, public_url=URL, upload_late_s=_NEVER_S)
+        settings = _SETTINGS.model_copy(update={"data_dir": folder, "retention_days": way.retention_days})
         self._objects = LocalObjectStore(
             database,
             folder / "objects",
@@ -112,7 +90,9 @@ class SmallCloud:
             self._queue,
             notified={settings.uploads_bucket: "on_upload"},
         )
-        self._runner = StandinRunner(folder / "calls" / ("any life" if way.runner_lives_on else secrets.token_hex(4)))
+        if not way.runner_lives_on:
+            shutil.rmtree(folder / "calls", ignore_errors=True)
+        self._runner = StandinRunner(folder / "calls", self._at_half)
         faults.watch(jobs=self._jobs, events=self._queue, queue=self._queue, objects=self._objects, runner=self._runner)
         token = "of the cloud itself"
         wiring.install(
@@ -133,7 +113,12 @@ class SmallCloud:
         self._worker = server.client("worker")
         self._cloud_itself = server.client("cloud", authorization=f"Bearer {token}")
         self._order = None if way.order is None else random.Random(way.order)
-        self._phone = Phone(folder / "phone.json", server.client("phone"), resumable=way.resumable)
+        self._way = way
+        self._phone = Phone(folder / "phone.json", server.client("phone"), way)
+        if way.inbox:
+            dropped = ObjectRef(bucket=settings.uploads_bucket, name="inbox/default/a.wav")
+            request = self._objects.sign_upload(dropped, content_type="audio/wav", max_bytes=1000, expires_s=3600.0)
+            self._phone.known.setdefault("request", request.model_dump(mode="json"))
         self._server = server
         self._dispatcher = _DISPATCHER
         self._dispatcher._queue = self._queue
@@ -144,7 +129,7 @@ class SmallCloud:
         self._until_answered(self._queue.release_leases)
         self._until_answered(self._objects.remove_orphans)
         idle = 0
-        while idle < _PATIENCE:
+        for _ in range(_STEPS):
             if self._order and self._order.random() < _SWEEPS:
                 self._sweep()
             if self._step():
@@ -154,9 +139,9 @@ class SmallCloud:
             else:
                 # The scheduler's turn; then nothing can happen before some time has passed.
                 self._sweep()
-                self._clock.pass_by(seconds=min(2**idle, 60))
+                self._clock.pass_by(seconds=2 ** min(idle, _LONGEST_PAUSE))
                 idle += 1
-        raise AssertionError(f"this cloud does not come to rest: {self._phone.job_id}")
+        raise AssertionError(f"this cloud does not come to rest: {self._job()}")
 
     def close(self) -> None:
         """Leave no thread, loop or open file."""
@@ -169,10 +154,24 @@ class SmallCloud:
         if self._phone.has_something_to_do():
             self._phone.act()
             return True
-        turns: list[Callable[[], bool]] = [self._deliver_one, lambda: self._runner.run_one(self._worker)]
+        turns: list[Callable[[], bool]] = [self._deliver_one, self._run_one, self._phone.wish]
         if self._order:
             self._order.shuffle(turns)
         return any(turn() for turn in turns)
+
+    def _run_one(self) -> bool:
+        failing = "" if self._phone.has_wished("retry") else self._way.fails
+        return not self._way.hangs and self._runner.run_one(self._worker, failing)
+
+    def _at_half(self) -> None:
+        """A worker has got half of it, and someone may want something just now. All hear of it before the worker."""
+        if self._phone.wish(at_work=True):
+            for _ in range(2):  # an answer may get lost
+                if self._phone.has_something_to_do():
+                    self._phone.act()
+            while self._deliver_one():
+                pass
+            self._sweep()
 
     def _deliver_one(self) -> bool:
         """Deliver what is due, if it is and if nothing of the same job waits before it."""
@@ -199,8 +198,15 @@ class SmallCloud:
 
     def _is_settled(self) -> bool:
         waiting = self._database.query("SELECT 1 FROM messages WHERE subscription <> ?", (WITNESS,))
-        ended = self._jobs.get(self._phone.job_id).state.is_terminal
+        job = self._job()
+        ended = job is not None and job.state is self._way.end and self._phone.is_content
         return ended and not waiting and not self._jobs.unpublished()
+
+    def _job(self) -> Job | None:
+        """The one that is followed, once it is there: the phone's, or what was made for what lies in the inbox."""
+        if "job_id" in self._phone.known:
+            return self._jobs.get(self._phone.known["job_id"])
+        return next(iter(self._jobs.list()), None)
 
     @staticmethod
     def _until_answered(effect: Callable[[], object]) -> None:
@@ -232,6 +238,8 @@ class _Storage:
 # Loaded once: every life is a fork of a process that has imported this module.
 _STORAGE = _Storage()
 _APP = _app(_STORAGE)
+# Sweep would look for uploads whose event is late; without that net a lost one is seen.
+_SETTINGS = Settings(public_url=URL, upload_late_s=1e6)
 _DISPATCHER = Dispatcher(None, f"{URL}/functions", "")  # type: ignore[arg-type]
 
 
@@ -239,7 +247,9 @@ class KeptClock(ToldClock):
     """Stands still until it is told otherwise, and goes on after a death; near the real time, which stores use too."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(datetime.fromtimestamp(float(path.read_text()) if path.exists() else time.time(), UTC))
+        if not path.exists():
+            replace(path, str(time.time()))
+        super().__init__(datetime.fromtimestamp(float(path.read_text()), UTC))
         self._path = path
 
     def pass_by(self, **span: float) -> None:

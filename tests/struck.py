@@ -2,47 +2,29 @@
 
 import os
 import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import TypeVar
-
-import pytest
 
 # Every point in every way, instead of what fits into a minute.
 ALL = os.environ.get("EARWITNESS_TEST_CRASHES") == "all"
 SEED = 4
 KILLED = -9
+CORES = os.cpu_count() or 2
 
 T = TypeVar("T")
 
 
-@pytest.fixture
-def telling(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
-    """Prints a line that is seen, with how long the test took until then."""
-    begun = time.monotonic()
-
-    def tell(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line} in {time.monotonic() - begun:.1f} s", end=" ")
-
-    yield tell
-
-
-def each(cases: Sequence[T], run: Callable[[int, T], bool]) -> int:
+def each(pool: Executor, cases: Sequence[T], run: Callable[[int, T], bool]) -> int:
     """Run every case, several side by side; how many were struck as planned. All failures are told together."""
-
-    def tried(numbered: tuple[int, T]) -> tuple[bool, str]:
+    struck, failures = 0, []
+    for case, outcome in [(case, pool.submit(run, number, case)) for number, case in enumerate(cases)]:
         try:
-            return run(*numbered), ""
+            struck += outcome.result()
         except AssertionError as error:
-            return True, f"{numbered[1]}: {str(error)[:1500]}"
-
-    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        outcomes = list(pool.map(tried, enumerate(cases)))
-    failures = [failure for _, failure in outcomes if failure]
+            failures.append(f"{case}: {str(error)[:1500]}")
     assert not failures, f"{len(failures)} of {len(cases)}:\n" + "\n".join(failures)
-    return sum(struck for struck, _ in outcomes)
+    return struck
 
 
 def some(found: Sequence[T], most: int) -> Sequence[T]:

@@ -122,9 +122,10 @@ class LocalObjectStore:
                 "RETURNING file",
                 (ref.bucket, ref.name, ref.generation),
             ).fetchone()
-        if row is not None:
-            with _disk():
-                (self._folder / row["file"]).unlink(missing_ok=True)
+            if row is not None:
+                # Within the transaction: whoever is not told of its commit deletes again, and would find no row then.
+                with _disk():
+                    (self._folder / row["file"]).unlink(missing_ok=True)
 
     def path(self, ref: ObjectRef) -> Path:
         """The file with the content; never to be written to."""

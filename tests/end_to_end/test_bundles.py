@@ -170,7 +170,7 @@ def test_a_bundled_function_is_loaded_within_its_budget(
     bundled: Mapping[str, UnpackedFunction], name: str, tell: Callable[[str], None]
 ) -> None:
     base_s, import_s, ready_s, *_ = loaded(bundled[name])
-    tell(f"{name:12} the framework {base_s:.2f} s, with the function {import_s:.2f} s, with clients {ready_s:.2f} s")
+    tell(f"the framework {base_s:.2f} s, with the function {import_s:.2f} s, with clients {ready_s:.2f} s")
     assert import_s <= IMPORT_BUDGET_S, f"{import_s:.2f} s, of which the framework {base_s:.2f} s"
     assert ready_s <= READY_BUDGET_S, f"{ready_s:.2f} s with its clients"
 

@@ -1,192 +1,145 @@
-"""A process that dies, or an answer that gets lost, at every effect of one job's way: nothing is lost or done twice.
+"""A process that dies, or an answer that gets lost, at every effect of a job's way: nothing is lost or done twice.
 
-A run without a fault lists the points there are: before and after each call of a port that has an effect, each commit
-of the database, each request of a phone, a worker or the dispatcher. Then one run for each point is struck there, goes
-on in a new process on what is left, and must come to the very same end (``tests.audit`` says what that is).
+``tests.ways`` has the ways a job can go. A run without a fault lists the points of a way: before and after each call of
+a port that has an effect, each commit of the database, each request of a phone, a worker, the dispatcher or the
+scheduler. Then one run for each point is struck there, goes on with what is left, and must come to the very same end
+(``tests.audit`` says what that is).
 
-``EARWITNESS_TEST_CRASHES=all`` strikes at every point in every way, with two second crashes after each first one.
+``EARWITNESS_TEST_CRASHES=all`` strikes at every point of every way. Otherwise that is the first way's alone, and some
+points of the others, behind where they leave the first.
 """
 
-import json
-import multiprocessing.connection
+import multiprocessing
 import random
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
-from tests.audit import Result, audited
-from tests.faults import Fault, Kind, points
-from tests.small_cloud import Way, live
-from tests.struck import ALL, KILLED, SEED, each, some, telling
+from tests.audit import Result
+from tests.faults import Kind
+from tests.lives import be_killed, go_on, leave_copies, live_with, rehearsed
+from tests.struck import ALL, CORES, KILLED, SEED, each, some
+from tests.ways import FIRST, WAYS, Way
 
-told = telling
 pytestmark = pytest.mark.timeout(3600 if ALL else 300)
-
-WAYS = {
-    "put, calls die with the cloud": Way(),
-    "resumable, calls live on, another order": Way(resumable=True, runner_lives_on=True, order=SEED),
-}
-LIMIT_S = 60.0
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.rehearsal"])
-_LOOKING = threading.Lock()
-
-
-class Cloud:
-    """One folder and the processes that live on it, one after the other."""
-
-    def __init__(self, folder: Path, way: Way) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self._way = way
-        self._lives = 0
-
-    def live(self, fault: Fault | None = None) -> int:
-        """One life; how it ended."""
-        self._lives += 1
-        process = _FORKS.Process(target=live, args=(self.folder, self._way, f"passed{self._lives}.txt", fault))
-        # Starting one looks at the others too, and two who look at once would read one's end by halves.
-        with _LOOKING:
-            process.start()
-        ended = multiprocessing.connection.wait([process.sentinel], LIMIT_S)
-        with _LOOKING:
-            if not ended:
-                process.kill()
-            process.join()
-            code = process.exitcode
-        assert ended, "this life does not end"
-        assert code in (0, KILLED), (self.folder / "log.txt").read_text()[-2000:]
-        return code
-
-    @property
-    def passed(self) -> Sequence[str]:
-        """The points of the latest life."""
-        return points(self.folder / f"passed{self._lives}.txt")
-
-    def result(self) -> Result:
-        """What came out, once everything was checked."""
-        return audited(self.folder, json.loads((self.folder / "phone.json").read_text())["job_id"])
 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A job's way without a fault: what all others must come to."""
+    """A way without a fault: what all others must come to.
+
+    Attributes:
+        own: Its points behind where it leaves the first way; all of the first.
+    """
 
     way: Way
     points: Sequence[str]
+    own: Sequence[str]
     result: Result
 
-    def cloud(self, folder: Path) -> Cloud:
-        return Cloud(folder, self.way)
+    def cases(self, found: Callable[[str], bool], most: int, most_of_first: int = 1000) -> Sequence[str]:
+        """Points to strike at: all, or some of its own."""
+        cases = [point for point in (self.points if ALL else self.own) if found(point)]
+        return some(cases, most_of_first if self.way == WAYS[FIRST] else most)
 
-    def check(self, cloud: Cloud) -> None:
-        assert cloud.live() == 0
-        assert cloud.result() == self.result
-
-    def struck_alive(self, kind: Kind, folder: Path) -> Callable[[int, str], bool]:
-        """A case of :func:`each`: one life, in which a fault strikes that does not end it."""
-
-        def run(number: int, point: str) -> bool:
-            cloud = self.cloud(folder / f"{number}")
-            assert cloud.live(Fault(point, kind)) == 0
-            assert cloud.result() == self.result
-            return True
-
-        return run
+    def struck(self, pool: Executor, kind: Kind, folder: Path, cases: Sequence[str]) -> int:
+        """Lives in which a fault strikes that does not end them; in how many it did."""
+        return each(pool, cases, partial(_live_with, self, kind, folder))
 
 
-@pytest.fixture(scope="module", params=WAYS.values(), ids=list(WAYS))
-def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    cloud = Cloud(tmp_path_factory.mktemp("undisturbed") / "cloud", request.param)
-    assert cloud.live() == 0
-    return Undisturbed(request.param, cloud.passed, cloud.result())
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    with ProcessPoolExecutor(CORES, _FORKS) as pool:
+        yield pool
 
 
-def test_the_way_of_a_job_has_these_effects(undisturbed: Undisturbed) -> None:
+@pytest.fixture(scope="module", params=WAYS)
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pool: Executor
+) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    first, _ = pool.submit(rehearsed, folder / "first", WAYS[FIRST]).result()
+    way = WAYS[request.param]
+    points, result = pool.submit(rehearsed, folder / "this", way).result()
+    same = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(first, points, strict=False)))
+    return Undisturbed(way, points, points if request.param == FIRST else points[same:], result)
+
+
+def test_a_way_goes_as_it_should_and_has_these_effects(undisturbed: Undisturbed) -> None:
     """So that a port which is no longer watched is noticed."""
+    way, result = undisturbed.way, undisturbed.result
+    assert list(result.states) == way.states.split()
+    assert result.events == dict.fromkeys(way.events, 1)
+    assert (not result.objects) == (way.end in ("deleted", "expired"))
     names = {point.split("#")[0] for point in undisturbed.points}
-    assert names == {
+    assert names ^ {
         *("jobs.create", "jobs.update", "jobs.mark_published", "events.publish", "database.commit"),
         *("objects.write", "objects.commit", "objects.remove_orphans", "runner.start"),
         *("queue.lease", "queue.acknowledge", "queue.release_leases"),
         *("phone.post", "phone.put", "delivery.post", "worker.put", "worker.post"),
-        *({"objects.open_session", "cloud.post"} if undisturbed.way.resumable else ()),
-    }
-    assert len([point for point in undisturbed.points if point.endswith("/before")]) * 2 == len(undisturbed.points)
+    } == {*way.more, *way.less}
+    assert names == {point.split("#")[0] for point in undisturbed.points if point.endswith("/after")}
 
 
-def test_a_crash_at_any_point(undisturbed: Undisturbed, tmp_path: Path, told: Callable[[str], None]) -> None:
-    def crash(number: int, point: str) -> bool:
-        cloud = undisturbed.cloud(tmp_path / f"{number}")
-        assert cloud.live(Fault(point)) == KILLED
-        undisturbed.check(cloud)
-        return True
-
-    cases = undisturbed.points if undisturbed.way.order is None else some(undisturbed.points, 40)
-    told(f"{each(cases, crash)} crashes at {len(cases)} of {len(undisturbed.points)} points")
-
-
-def test_a_second_crash_while_the_first_is_mended(
-    undisturbed: Undisturbed, tmp_path: Path, told: Callable[[str], None]
+def test_a_crash_at_any_point_and_another_while_it_is_mended(
+    undisturbed: Undisturbed, pool: Executor, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     """The second comes at some point of what the restarted cloud does; the seed says at which."""
-
-    def crash_twice(number: int, point: str) -> bool:
-        cloud = undisturbed.cloud(tmp_path / f"{number}")
-        assert cloud.live(Fault(point)) == KILLED
-        # The restarted cloud passes about as many points as were left.
-        left = len(undisturbed.points) - undisturbed.points.index(point)
-        struck = cloud.live(Fault(random.Random(f"{SEED} {number}").randint(1, left))) == KILLED
-        undisturbed.check(cloud)
-        return struck
-
-    cases = some([*undisturbed.points, *undisturbed.points], 40)
-    told(f"{each(cases, crash_twice)} second crashes after {len(cases)} first ones")
+    cases = undisturbed.cases(lambda _: True, 24)
+    copies = {point: tmp_path / point.replace("/", " ") for point in cases}
+    pool.submit(leave_copies, tmp_path / "this", undisturbed.way, copies).result()
+    assert [point for point, copy in copies.items() if not copy.exists()] == []
+    # The restarted cloud passes about as many points as were left.
+    left = {point: len(undisturbed.points) - undisturbed.points.index(point) for point in some(cases, len(cases) // 4)}
+    second = {point: random.Random(f"{SEED} {point}").randint(1, most) for point, most in left.items()}
+    twice = each(pool, cases, partial(_go_on, undisturbed, copies, second))
+    tell(f"{len(cases)} crashes at {len(undisturbed.points)} points, {twice} of them followed by a second,")
 
 
-def test_an_answer_lost_at_any_effect(undisturbed: Undisturbed, tmp_path: Path, told: Callable[[str], None]) -> None:
-    """The effect happened, and whoever asked for it is told that nobody answered."""
-    found = [point for point in undisturbed.points if point.endswith("/after")]
-    found = [point for point in found if point not in commits_of_objects(undisturbed)]
-    cases = found if undisturbed.way.order is None else some(found, 20)
-    told(f"{each(cases, undisturbed.struck_alive(Kind.LOST_ANSWER, tmp_path))} lost answers of {len(found)} effects")
+def test_a_kill_leaves_what_a_copy_has(undisturbed: Undisturbed, pool: Executor, tmp_path: Path) -> None:
+    """A process really killed, at a few points: the others are as if."""
+    for number, point in enumerate(random.Random(SEED).sample(undisturbed.own, 2)):
+        process = _FORKS.Process(target=be_killed, args=(tmp_path / f"{number}", undisturbed.way, point))
+        process.start()
+        process.join(60.0)
+        assert process.exitcode == KILLED
+        pool.submit(go_on, undisturbed.way, undisturbed.result, tmp_path / f"{number}").result()
 
 
-def test_a_service_that_is_away_once(undisturbed: Undisturbed, tmp_path: Path, told: Callable[[str], None]) -> None:
-    """Nobody answers, and the effect did not happen."""
-    found = [point for point in undisturbed.points if point.endswith("/before")]
-    cases = some(found, 30)
-    struck = each(cases, undisturbed.struck_alive(Kind.LOST_ANSWER, tmp_path))
-    told(f"{struck} services away at {len(cases)} of {len(found)} effects")
-
-
-def test_an_object_keeps_its_content_though_its_commit_was_not_answered(
-    undisturbed: Undisturbed, tmp_path: Path, told: Callable[[str], None]
+def test_an_answer_lost_at_any_effect(
+    undisturbed: Undisturbed, pool: Executor, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
-    cases = commits_of_objects(undisturbed)
-    told(f"{each(cases, undisturbed.struck_alive(Kind.LOST_ANSWER, tmp_path))} lost answers of commits of objects")
+    """The effect happened, and whoever asked for it is told that nobody answered."""
+    cases = undisturbed.cases(lambda point: point.endswith("/after"), 12)
+    tell(f"{undisturbed.struck(pool, Kind.LOST_ANSWER, tmp_path, cases)} answers lost")
+
+
+def test_a_service_that_is_away_once(
+    undisturbed: Undisturbed, pool: Executor, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Nobody answers, and the effect did not happen."""
+    cases = undisturbed.cases(lambda point: point.endswith("/before"), 12, 30)
+    tell(f"{undisturbed.struck(pool, Kind.LOST_ANSWER, tmp_path, cases)} services away")
 
 
 def test_a_worker_dies_alone_at_any_request(
-    undisturbed: Undisturbed, tmp_path: Path, told: Callable[[str], None]
+    undisturbed: Undisturbed, pool: Executor, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
-    cases = [point for point in undisturbed.points if point.startswith("worker.")]
-    told(f"{each(cases, undisturbed.struck_alive(Kind.DEAD_WORKER, tmp_path))} dead workers")
+    cases = undisturbed.cases(lambda point: point.startswith("worker."), 4)
+    tell(f"{undisturbed.struck(pool, Kind.DEAD_WORKER, tmp_path, cases)} dead workers")
 
 
-def commits_of_objects(undisturbed: Undisturbed) -> Sequence[str]:
-    """The points behind which an object's row is stored and whoever stores it has not been told."""
-    found, around = [], []
-    for point in undisturbed.points:
-        effect, side = point.split("/")
-        if side == "before":
-            around.append(effect)
-            continue
-        if any(name.startswith("objects.commit") for name in around):
-            found.append(point)
-        around.remove(effect)
-    return found
+def _live_with(undisturbed: Undisturbed, kind: Kind, folder: Path, number: int, point: str) -> bool:
+    return live_with(undisturbed.way, undisturbed.result, kind, folder / f"{number}", point)
+
+
+def _go_on(undisturbed: Undisturbed, copies: Mapping[str, Path], second: Mapping[str, int], _: int, point: str) -> bool:
+    return go_on(undisturbed.way, undisturbed.result, copies[point], second.get(point))

@@ -1,4 +1,4 @@
-"""The corpus, passed once for all tests that judge it, and its table at the end."""
+"""The corpus, passed once for all tests of a file that judge it."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,6 @@ from tests.hostile.watching import Baited, trap
 SEED = int(os.environ.get("EARWITNESS_TEST_HOSTILE_SEED", "20"))
 # Multiplies files and the size of bombs; the time grows alike.
 SCALE = int(os.environ.get("EARWITNESS_TEST_HOSTILE_SCALE", "1"))
-_TABLE = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -30,18 +29,6 @@ def files(baited: Baited) -> Sequence[Hostile]:
 
 
 @pytest.fixture(scope="session")
-def passed(
-    files: Sequence[Hostile], baited: Baited, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Passed:
+def passed(files: Sequence[Hostile], baited: Baited, tmp_path_factory: pytest.TempPathFactory) -> Passed:
     """All of it, through prober and decoder."""
-    done = run(files, tmp_path_factory.mktemp("hostile"), baited)
-    pytestconfig.stash[_TABLE] = [f"seed {SEED}, scale {SCALE}", *done.table()]
-    return done
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print files by kind and outcome."""
-    if lines := config.stash.get(_TABLE, []):
-        terminalreporter.section("hostile files by kind and outcome")
-        for line in lines:
-            terminalreporter.line(line)
+    return run(files, tmp_path_factory.mktemp("hostile"), baited)

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -72,7 +72,12 @@ def drawn(files: Sequence[Hostile]) -> list[Hostile]:
 
 
 def test_each_of_a_hundred_jobs_ends_with_a_code(
-    cloud: LocalCloud, phone: Phone, files: Sequence[Hostile], baited: Baited, tmp_path: Path
+    cloud: LocalCloud,
+    phone: Phone,
+    files: Sequence[Hostile],
+    baited: Baited,
+    tmp_path: Path,
+    tell: Callable[[str], None],
 ) -> None:
     chance, counts, began = Random(SEED), Counter(), time.monotonic()
     sample = drawn(files)
@@ -97,7 +102,7 @@ def test_each_of_a_hundred_jobs_ends_with_a_code(
     assert baited.taken() == []
     # After all of them, it works as before.
     assert phone.wait(phone.send(WAV))["state"] == "completed"
-    print(f"{len(sample)} jobs in {time.monotonic() - began:.1f} s: {dict(counts)}")
+    tell(f"{len(sample)} jobs in {time.monotonic() - began:.1f} s: {dict(counts)}")
 
 
 def test_a_file_name_is_shown_back_and_never_used(cloud: LocalCloud, phone: Phone) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -40,7 +40,10 @@ GUARDS = {
 }
 
 
-def test_there_are_a_thousand_files_of_every_kind(passed: Passed) -> None:
+def test_there_are_a_thousand_files_of_every_kind(passed: Passed, tell: Callable[[str], None]) -> None:
+    tell(f"seed {SEED}, scale {SCALE}")
+    for row in passed.table():
+        tell(row)
     assert len({(verdict.kind, verdict.name) for verdict in passed.verdicts}) == len(passed.verdicts) >= 1000
     assert {verdict.kind for verdict in passed.verdicts} == KINDS
 
