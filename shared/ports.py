@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from shared.advance import Step
+from shared.documents import Document
 from shared.errors import ErrorInfo
 from shared.events import Event, StageCompleted, StageFailed
 from shared.jobs import Job, JobState
 from shared.media import ObjectInfo, ObjectRef, Probe
 from shared.requests import SignedRequest, StageRequest
+
+D = TypeVar("D", bound=Document)
 
 
 class Clock(Protocol):
@@ -78,6 +81,52 @@ class JobStore(Protocol):
 
     def set_bookmark(self, name: str, job_id: str | None) -> None:
         """Keep where a walk was broken off, or that it came to its end."""
+        ...
+
+
+class DocumentStore(Protocol):
+    """Small documents by collection and id."""
+
+    def create(self, document: Document) -> None:
+        """Store a new document.
+
+        Raises:
+            PipelineError: ``document.exists``.
+        """
+        ...
+
+    def get(self, kind: type[D], document_id: str) -> D:
+        """A document as last committed.
+
+        Raises:
+            PipelineError: ``document.not_found``.
+        """
+        ...
+
+    def update(self, kind: type[D], document_id: str, change: Callable[[D], D]) -> D:
+        """Apply a pure change as one transaction; return what is there then.
+
+        ``change`` may be called several times. What it returns as it was given is not written.
+
+        Raises:
+            PipelineError: ``document.not_found``; ``document.conflict`` when contention does not end.
+        """
+        ...
+
+    def delete(self, kind: type[D], document_id: str) -> None:
+        """Remove a document; one that is not there is no error."""
+        ...
+
+    def find(self, kind: type[D], *, limit: int = 100, after: str | None = None, **equal: str) -> Sequence[D]:
+        """Documents whose fields equal what is given, newest id first; ``after`` goes on behind an id."""
+        ...
+
+    def due(self, kind: type[D], now: datetime, *, limit: int = 100) -> Sequence[D]:
+        """Documents whose ``due_at`` has come, longest due first."""
+        ...
+
+    def purge(self, now: datetime) -> int:
+        """Remove what has expired, where the service does not do so by itself; return how many."""
         ...
 
 

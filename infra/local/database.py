@@ -26,6 +26,14 @@ CREATE INDEX IF NOT EXISTS outbox_unpublished ON outbox (sequence) WHERE publish
 
 CREATE TABLE IF NOT EXISTS bookmarks (name TEXT PRIMARY KEY, job_id TEXT NOT NULL) WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS documents (
+    collection TEXT NOT NULL, document_id TEXT NOT NULL, tenant_id TEXT NOT NULL, due_at REAL, expires_at REAL,
+    document TEXT NOT NULL, PRIMARY KEY (collection, document_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS documents_by_tenant ON documents (collection, tenant_id, document_id);
+CREATE INDEX IF NOT EXISTS documents_due ON documents (collection, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS documents_expired ON documents (expires_at) WHERE expires_at IS NOT NULL;
+
 CREATE TABLE IF NOT EXISTS messages (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL, ordering_key TEXT,
     headers TEXT NOT NULL, body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,

@@ -19,6 +19,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from infra.gcp import job_store
 from infra.gcp.job_store import FirestoreJobStore, connect
+from infra.gcp.optimistic import COMMITS
 from shared.advance import Step, advance
 from shared.errors import PipelineError
 from shared.events import JobCanceled, MediaReceived
@@ -267,7 +268,7 @@ def test_a_document_can_be_listened_to_and_searched(direct: FirestoreJobStore, p
     fields = client.collection("jobs").document("job_1").get().to_dict()
     assert fields["stages"]["validate"]["started_at"] == fields["created_at"] == NOW
     assert (fields["owner_id"], fields["state"], fields["progress"]) == ("ada", "validating", 0.0)
-    assert fields.keys() == {*Job.model_fields, job_store.COMMITS}
+    assert fields.keys() == {*Job.model_fields, COMMITS}
 
 
 def test_a_field_that_a_newer_version_has_added_stays(direct: FirestoreJobStore, project: str) -> None:
@@ -365,7 +366,7 @@ def test_no_other_field_costs_an_index(direct: FirestoreJobStore, project: str) 
     created(direct)
     client = google_firestore.Client(project=project)
     (event,) = client.collection("outbox").get()
-    fields = {"jobs": {*Job.model_fields, job_store.COMMITS}, "outbox": {*event.to_dict(), "expires_at"}}
+    fields = {"jobs": {*Job.model_fields, COMMITS}, "outbox": {*event.to_dict(), "expires_at"}}
     unindexed: dict[str, set[str]] = {"jobs": set(), "outbox": set()}
     for row in INDEXES["fieldOverrides"]:
         assert row["indexes"] == []

@@ -60,13 +60,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return live()
 
 
-def live() -> Store:
+def live_client() -> firestore.Client:
+    """Of a real database that is there for tests."""
     project = os.environ.get("EARWITNESS_TEST_PROJECT")
     if not project:
         pytest.skip("EARWITNESS_TEST_PROJECT names no project to test against")
     database = os.environ.get("EARWITNESS_TEST_DATABASE", "earwitness-tests")
     assert database != "(default)", "the tests empty their database"
-    client = firestore.Client(project=project, database=database)
+    return firestore.Client(project=project, database=database)
+
+
+def live() -> Store:
+    client = live_client()
     for collection in ("jobs", "outbox", "bookmarks"):
         client.recursive_delete(client.collection(collection))
     return FirestoreJobStore(client)
