@@ -10,7 +10,7 @@ from infra.pipeline.outbox import Stores
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings, load_settings
 from shared.errors import PipelineError
-from shared.ports import Callers, Clock, EventBus, JobStore, ObjectStore, Prober, StageRunner
+from shared.ports import Callers, Clock, DocumentStore, EventBus, JobStore, ObjectStore, Prober, StageRunner
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ class GivenServices:
     settings: Settings
     clock: Clock
     jobs: JobStore
+    documents: DocumentStore
     events: EventBus
     objects: ObjectStore
     runner: StageRunner
@@ -87,6 +88,13 @@ class GoogleServices:
     def jobs(self) -> JobStore:
         """Firestore."""
         from infra.gcp.job_store import connect
+
+        return connect(self._project, self.settings.firestore_database)
+
+    @functools.cached_property
+    def documents(self) -> DocumentStore:
+        """Firestore."""
+        from infra.gcp.document_store import connect
 
         return connect(self._project, self.settings.firestore_database)
 

@@ -125,7 +125,7 @@ class DocumentStore(Protocol):
         """Documents whose ``due_at`` has come, longest due first."""
         ...
 
-    def purge(self, now: datetime) -> int:
+    def purge(self, now: datetime, /) -> int:
         """Remove what has expired, where the service does not do so by itself; return how many."""
         ...
 

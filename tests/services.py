@@ -8,6 +8,7 @@ from pathlib import Path
 
 from infra.callers import BearerToken
 from infra.local.database import Database
+from infra.local.document_store import LocalDocumentStore
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.local.object_store import LocalObjectStore
@@ -78,6 +79,7 @@ def told_services(folder: Path) -> Iterator[GivenServices]:
         settings=Settings(data_dir=folder, upload_expires_s=3600),
         clock=clock,
         jobs=LocalJobStore(database),
+        documents=LocalDocumentStore(database),
         events=queue,
         objects=objects,
         runner=KeepingRunner(),

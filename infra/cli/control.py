@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from infra.cli.console import errors_as_exit, seen, stdout
 from infra.cli.status import open_state
 from infra.clock import SystemClock
+from infra.local.document_store import LocalDocumentStore
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.pipeline.control import cancel_job, delete_job, retry_job
@@ -28,6 +29,7 @@ class _State:
 
     clock: SystemClock
     jobs: LocalJobStore
+    documents: LocalDocumentStore
     events: EventQueue
 
 
@@ -93,4 +95,4 @@ def _dead_letters(data: Path | None) -> DeadLetters:
 def _open(data: Path | None) -> _State:
     database = open_state(data)
     queue = EventQueue(database, {"orchestrate": ORCHESTRATED_EVENTS})
-    return _State(SystemClock(), LocalJobStore(database), queue)
+    return _State(SystemClock(), LocalJobStore(database), LocalDocumentStore(database), queue)

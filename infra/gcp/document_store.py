@@ -67,7 +67,7 @@ class FirestoreDocumentStore:
         query = self._collection(kind).reference.where(filter=FieldFilter("due_at", "<=", now))
         return [_read(kind, snapshot) for snapshot in run_query(query.order_by("due_at").limit(limit))]
 
-    def purge(self, now: datetime) -> int:
+    def purge(self, _now: datetime, /) -> int:
         """Nothing: the TTL policy does it."""
         return 0
 

@@ -126,6 +126,7 @@ class Collection:
         """Apply a change to the latest version, and commit it unless there is a later one by then.
 
         Args:
+            document_id: Of what is changed.
             change: Makes the result; called for each version that is tried.
             fields: Of the document with this result; ``None`` to write nothing.
             add: Adds to the transaction what else this result writes.

@@ -26,6 +26,7 @@ from infra.callers import BearerToken
 from infra.clock import SystemClock
 from infra.local.database import Database
 from infra.local.dispatcher import Dispatcher
+from infra.local.document_store import LocalDocumentStore
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.local.object_server import object_server
@@ -85,6 +86,7 @@ class LocalCloud:
         self._database = Database(folder / "state.sqlite")
         self.queue = EventQueue(self._database, {"orchestrate": ORCHESTRATED_EVENTS})
         self.jobs = LocalJobStore(self._database)
+        self.documents = LocalDocumentStore(self._database)
         signer = UrlSigner(key)
         self.objects = LocalObjectStore(
             self._database,
@@ -102,6 +104,7 @@ class LocalCloud:
             settings=self.settings,
             clock=clock,
             jobs=self.jobs,
+            documents=self.documents,
             events=self.queue,
             objects=self.objects,
             runner=self.runner,

@@ -68,7 +68,7 @@ class LocalDocumentStore:
         )
         return [kind.from_json(row["document"]) for row in rows]
 
-    def purge(self, now: datetime) -> int:
+    def purge(self, now: datetime, /) -> int:
         """Remove what has expired."""
         with self._database.write() as connection:
             return connection.execute("DELETE FROM documents WHERE expires_at <= ?", (now.timestamp(),)).rowcount

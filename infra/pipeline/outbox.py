@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from shared.ports import Clock, EventBus, JobStore
+from shared.ports import Clock, DocumentStore, EventBus, JobStore
 
 
 class Stores(Protocol):
@@ -16,6 +16,11 @@ class Stores(Protocol):
     @property
     def jobs(self) -> JobStore:
         """Status documents and the outbox."""
+        ...
+
+    @property
+    def documents(self) -> DocumentStore:
+        """Small documents beside the jobs."""
         ...
 
     @property
