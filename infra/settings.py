@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         callers: Service accounts that may call, separated by commas.
         modal_environment: Modal environment that GPU stages run in; its default one if left out.
         modal_timeout_s: Limit of one request to Modal.
+        api_access: Who checks callers of the API: the API itself, by its keys (``keys``), or the platform in front of
+            it (``platform``), for the one tenant ``default``.
+        requests_per_minute: How often an API key may be used that has no limit of its own; on each instance of the API.
         uploads_bucket: Where recordings arrive.
         results_bucket: Where artifacts are written.
         max_size_bytes: Largest upload.
@@ -69,6 +72,8 @@ class Settings(BaseSettings):
     callers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = ()
     modal_environment: str | None = None
     modal_timeout_s: float = Field(default=4.0, gt=0)
+    api_access: Literal["keys", "platform"] = "keys"
+    requests_per_minute: int = Field(default=600, ge=1)
     uploads_bucket: str = "earwitness-uploads"
     results_bucket: str = "earwitness-results"
     max_size_bytes: int = Field(default=MediaLimits().max_size_bytes, gt=0)

@@ -36,6 +36,8 @@ CATALOGUE = _catalogue(
     ErrorSpec("request.invalid", 400, False, "The request is malformed or an option is out of range."),
     ErrorSpec("request.too_large", 413, False, "The body is longer than what is accepted here."),
     ErrorSpec("request.unauthorized", 401, False, "The signature or token is missing, wrong or expired."),
+    ErrorSpec("request.no_such_path", 404, False, "There is nothing at this address."),
+    ErrorSpec("request.no_such_method", 405, False, "The address knows no such method."),
     ErrorSpec("request.forbidden", 403, False, "The API key lacks the scope that this needs."),
     ErrorSpec("request.too_many", 429, True, "More requests came than the API key allows; wait as Retry-After says."),
     ErrorSpec("key.not_found", 404, False, "No such API key, or it was revoked."),

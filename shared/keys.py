@@ -13,6 +13,8 @@ from shared.documents import Document
 from shared.errors import PipelineError
 from shared.model import Value
 
+# The tenant of the command line, and of callers that the platform in front lets through.
+DEFAULT_TENANT = "default"
 # What a key may be allowed, each with a sentence for the documentation.
 SCOPES: Mapping[str, str] = MappingProxyType(
     {

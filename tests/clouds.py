@@ -12,6 +12,7 @@ import httpx
 
 from infra.local.cloud import LocalCloud
 from infra.local.runner import LocalRunner
+from infra.pipeline.keys import owner_token
 from infra.settings import Settings
 
 STANDIN = (sys.executable, "-m", "tests.standin_worker")
@@ -30,6 +31,11 @@ def standin_cloud(folder: Path, **settings: Any) -> Iterator[LocalCloud]:
         yield cloud
 
 
+def token_of(folder: Path) -> str:
+    """The token of the owner's key, of the state in a folder."""
+    return owner_token((folder / "key").read_bytes())
+
+
 def behave(folder: Path, **stages: dict[str, Any]) -> None:
     """Tell the stand-ins what to do from now on."""
     draft = folder / "behaviour.new"
@@ -45,10 +51,16 @@ def starts(folder: Path) -> list[tuple[float, str, str, int]]:
 
 
 class Phone:
-    """What an app does, with nothing but HTTP."""
+    """What an app does, with nothing but HTTP.
 
-    def __init__(self, url: str) -> None:
-        self.client = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
+    Args:
+        url: Of the API.
+        token: Of an API key.
+    """
+
+    def __init__(self, url: str, token: str = "") -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.client = httpx.Client(base_url=url, headers=headers, timeout=60.0, trust_env=False)
 
     def create(self, **body: Any) -> dict[str, Any]:
         answer = self.client.post("/v1/jobs", json=body)
@@ -58,10 +70,15 @@ class Phone:
     def send(self, content: bytes, **body: Any) -> str:
         """Create a job, upload by one PUT, and return the job's id."""
         created = self.create(**body)
-        upload = created["upload"]
-        answer = self.client.request(upload["method"], upload["url"], headers=upload["headers"], content=content)
+        answer = self.put(created["upload"], content)
         assert answer.status_code == 200, answer.text
         return created["job"]["job_id"]
+
+    def put(self, upload: dict[str, Any], content: bytes) -> httpx.Response:
+        """Send a signed upload, with its headers and no other: a store refuses a key that it does not know."""
+        return httpx.request(
+            upload["method"], upload["url"], headers=upload["headers"], content=content, timeout=60.0, trust_env=False
+        )
 
     def job(self, job_id: str) -> dict[str, Any]:
         answer = self.client.get(f"/v1/jobs/{job_id}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.clouds import Phone, wait_for
+from tests.clouds import Phone, token_of, wait_for
 
 EARWITNESS = (sys.executable, "-c", "from infra.cli import main; main()")
 
@@ -29,6 +29,7 @@ class Served:
     process: psutil.Process
     phone: Phone
     greeting: str
+    token: str
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def served(folder: Path, **environment: str) -> Iterator[Served]:
                 break
         found = re.search(r"http://127\.0\.0\.1:\d+", greeting)
         assert found, log.read_text()
-        yield Served(psutil.Process(process.pid), Phone(found.group()), greeting)
+        yield Served(psutil.Process(process.pid), Phone(found.group(), token_of(folder)), greeting, token_of(folder))
     finally:
         process.terminate()
         process.wait(20)

@@ -20,7 +20,11 @@ import httpx
 from google.cloud import pubsub_v1, storage
 
 from infra.bundle import CONTENTS, write_bundles
+from infra.pipeline.keys import create_key
+from infra.settings import load_settings
+from infra.wiring import GoogleServices
 from shared.events import Event
+from shared.keys import DEFAULT_TENANT
 from tests.clouds import Phone, wait_for
 from tests.emulators import Emulator, firestore_emulator, free_port, gcs_emulator, pubsub_emulator
 
@@ -107,12 +111,13 @@ class GoogleCloud:
 
     functions: dict[str, FunctionProcess]
     emulators: dict[str, str]
+    token: str
     _audit: "_Audit"
     sweeps: list[dict[str, int]] = field(default_factory=list)
 
     @property
     def phone(self) -> Phone:
-        return Phone(self.functions["api"].url)
+        return Phone(self.functions["api"].url, self.token)
 
     def sweep(self) -> None:
         """What Cloud Scheduler does once a minute; here oftener."""
@@ -183,7 +188,7 @@ def google_cloud(
             function.start()
         for function in served.values():
             wait_for(function.answers, timeout_s=READY_S, every_s=0.05)
-        cloud = GoogleCloud(served, emulators, audit)
+        cloud = GoogleCloud(served, emulators, _key(firestore), audit)
         if is_swept:
             stack.enter_context(_scheduled(cloud))
         yield cloud
@@ -227,6 +232,13 @@ def _subscribe(pubsub: Emulator, served: Mapping[str, FunctionProcess]) -> None:
     subscriber.close()
 
 
+def _key(firestore: Emulator) -> str:
+    """The token of a new API key."""
+    with _emulated(firestore, "FIRESTORE_EMULATOR_HOST"):
+        services = GoogleServices(load_settings(project=PROJECT))
+        return create_key(services, DEFAULT_TENANT, "tests").token
+
+
 class _Audit:
     """A subscriber of the events topic that keeps every message it gets."""
 
@@ -268,14 +280,14 @@ def _scheduled(cloud: GoogleCloud) -> Iterator[None]:
 
 
 @contextmanager
-def _emulated(pubsub: Emulator) -> Iterator[None]:
+def _emulated(emulator: Emulator, variable: str = "PUBSUB_EMULATOR_HOST") -> Iterator[None]:
     """While clients are built: they read the variable once."""
-    before = os.environ.get("PUBSUB_EMULATOR_HOST")
-    os.environ["PUBSUB_EMULATOR_HOST"] = pubsub.host
+    before = os.environ.get(variable)
+    os.environ[variable] = emulator.host
     yield
-    del os.environ["PUBSUB_EMULATOR_HOST"]
+    del os.environ[variable]
     if before is not None:
-        os.environ["PUBSUB_EMULATOR_HOST"] = before
+        os.environ[variable] = before
 
 
 def _storage(url: str) -> storage.Client:

@@ -33,7 +33,7 @@ def artifacts_of(runner: StageRunner, folder: Path, place: str) -> dict[str, byt
     """Send the sample to a cloud with this runner, and take what it wrote; tells how long that took."""
     cloud: Any = LocalCloud(Settings(data_dir=folder), runner=runner)
     with cloud:
-        phone = Phone(cloud.url)
+        phone = Phone(cloud.url, cloud.owner_token)
         began = time.perf_counter()
         job_id = phone.send(sample().path.read_bytes())
         job = phone.wait(job_id, timeout_s=240)

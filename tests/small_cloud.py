@@ -22,6 +22,7 @@ from infra.callers import BearerToken
 from infra.local.cloud import _app
 from infra.local.database import Database
 from infra.local.dispatcher import Dispatcher
+from infra.local.document_store import LocalDocumentStore
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.local.object_server import object_server
@@ -100,6 +101,7 @@ class SmallCloud:
                 settings=settings,
                 clock=self._clock,
                 jobs=self._jobs,
+                documents=LocalDocumentStore(self._database),
                 events=self._queue,
                 objects=self._objects,
                 runner=self._runner,
@@ -239,7 +241,7 @@ class _Storage:
 _STORAGE = _Storage()
 _APP = _app(_STORAGE)
 # Sweep would look for uploads whose event is late; without that net a lost one is seen.
-_SETTINGS = Settings(public_url=URL, upload_late_s=1e6)
+_SETTINGS = Settings(public_url=URL, upload_late_s=1e6, api_access="platform")
 _DISPATCHER = Dispatcher(None, f"{URL}/functions", "")  # type: ignore[arg-type]
 
 

@@ -20,10 +20,13 @@ class ApiClient:
 
     Args:
         url: Of the API, without a trailing slash.
+        token: Of an API key.
     """
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False)
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._client = httpx.Client(timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False)
+        self._headers = {"authorization": f"Bearer {token}"}
 
     def __enter__(self) -> Self:
         """Nothing to open."""
@@ -44,7 +47,7 @@ class ApiClient:
             size_bytes = path.stat().st_size
             name = path.name.encode("utf-8", "replace").decode()  # not every file name is text
             body = {"filename": name, "size_bytes": size_bytes, "options": options.model_dump(mode="json")}
-            created = self._json("POST", "/v1/jobs", json=body)
+            created = self._api("POST", "/v1/jobs", json=body).json()
             upload = created["upload"]
             headers = {**upload["headers"], "content-length": str(size_bytes)}
             self._request(upload["method"], upload["url"], content=file, headers=headers)
@@ -58,7 +61,7 @@ class ApiClient:
             PipelineError: As the API answers.
         """
         while True:
-            job = self._json("GET", f"/v1/jobs/{job_id}")
+            job = self._api("GET", f"/v1/jobs/{job_id}").json()
             yield job
             if job["state"] in _TERMINAL:
                 return
@@ -70,11 +73,10 @@ class ApiClient:
         Raises:
             PipelineError: As the API answers.
         """
-        return self._request("GET", f"/v1/jobs/{job_id}/transcript", params={"format": format_name}).text
+        return self._api("GET", f"/v1/jobs/{job_id}/transcript", params={"format": format_name}).text
 
-    def _json(self, method: str, url: str, **arguments: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._request(method, url, **arguments).json()
-        return answer
+    def _api(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._request(method, f"{self._url}{path}", headers=self._headers, **arguments)
 
     def _request(self, method: str, url: str, **arguments: Any) -> httpx.Response:
         try:

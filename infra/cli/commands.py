@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from shared.keys import DEFAULT_TENANT
+
 app = typer.Typer(
     help="Recordings in, attributed transcripts out.",
     no_args_is_help=True,
@@ -16,12 +18,16 @@ models = typer.Typer(help="List, fetch and check models.", no_args_is_help=True,
 app.add_typer(models, name="models")
 dead_letters = typer.Typer(help="Events that no function would take.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(dead_letters, name="dead-letters")
+keys = typer.Typer(help="API keys.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(keys, name="keys")
 gpu = typer.Typer(help="Run the GPU stages on Modal.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(gpu, name="gpu")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder with the local cloud's state.", file_okay=False)
 ]
+
+Tenant = Annotated[str, typer.Option(metavar="ID", help="Whose it is.")]
 
 
 @app.command()
@@ -149,6 +155,50 @@ def bundle(
     from infra.cli.bundle import write_all
 
     sys.exit(write_all(output))
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Your word for it.")],
+    tenant: Tenant = DEFAULT_TENANT,
+    scopes: Annotated[str, typer.Option(metavar="LIST", help="What it may do; all but keys by default.")] = "",
+    data: DataDir = None,
+) -> None:
+    """Make an API key and show its token, once. With EARWITNESS_CLOUD=google, in the project."""
+    from infra.cli.keys import create
+
+    sys.exit(create(name, tenant, scopes, data))
+
+
+@keys.command("list")
+def list_keys(tenant: Tenant = DEFAULT_TENANT, data: DataDir = None) -> None:
+    """List API keys, revoked ones too."""
+    from infra.cli.keys import show
+
+    sys.exit(show(tenant, data))
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID")],
+    tenant: Tenant = DEFAULT_TENANT,
+    grace: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long the old token stays good.")] = 0.0,
+    data: DataDir = None,
+) -> None:
+    """Give an API key another token."""
+    from infra.cli.keys import rotate
+
+    sys.exit(rotate(key_id, tenant, grace, data))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID")], tenant: Tenant = DEFAULT_TENANT, data: DataDir = None
+) -> None:
+    """End an API key for good."""
+    from infra.cli.keys import revoke
+
+    sys.exit(revoke(key_id, tenant, data))
 
 
 @models.command("list")

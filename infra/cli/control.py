@@ -1,36 +1,18 @@
-"""``earwitness cancel``, ``retry``, ``delete`` and ``dead-letters``: wishes, written into the state of a local cloud.
+"""``earwitness cancel``, ``retry``, ``delete`` and ``dead-letters``: wishes, written into the state of a cloud.
 
-A cloud that is up hears of them within a second; one that is not, when it is started again. Dead letters may be those
-of a project on Google Cloud as well.
+A local cloud that is up hears of them within a second; one that is not, when it is started again. With
+``EARWITNESS_CLOUD=google`` they are of the project's.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Column, Table
 
 from infra.cli.console import errors_as_exit, seen, stdout
-from infra.cli.status import open_state
-from infra.clock import SystemClock
-from infra.local.document_store import LocalDocumentStore
-from infra.local.event_queue import EventQueue
-from infra.local.job_store import LocalJobStore
+from infra.cli.stores import open_dead_letters, open_stores
 from infra.pipeline.control import cancel_job, delete_job, retry_job
-from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
-from infra.settings import load_settings
-from shared.errors import PipelineError
-from shared.ports import DeadLetters
-
-
-@dataclass(frozen=True)
-class _State:
-    """The stores of a local cloud (:class:`infra.pipeline.outbox.Stores`)."""
-
-    clock: SystemClock
-    jobs: LocalJobStore
-    documents: LocalDocumentStore
-    events: EventQueue
+from infra.pipeline.outbox import Stores
 
 
 def cancel(job_id: str, data: Path | None) -> int:
@@ -51,7 +33,7 @@ def delete(job_id: str, data: Path | None) -> int:
 def list_dead_letters(data: Path | None) -> int:
     """Print what no function would take, oldest first."""
     with errors_as_exit():
-        letters = _dead_letters(data).dead_letters()
+        letters = open_dead_letters(data).dead_letters()
     if not letters:
         stdout.print("No dead letters.")
         return 0
@@ -67,32 +49,13 @@ def list_dead_letters(data: Path | None) -> int:
 def replay_dead_letters(numbers: list[str], data: Path | None) -> int:
     """Deliver dead letters again: those named, or all."""
     with errors_as_exit():
-        count = _dead_letters(data).replay(numbers or None)
+        count = open_dead_letters(data).replay(numbers or None)
     stdout.print(f"{count} delivered again.")
     return 0
 
 
-def _wish(wish: Callable[[_State, str], object], job_id: str, data: Path | None, done: str) -> int:
+def _wish(wish: Callable[[Stores, str], object], job_id: str, data: Path | None, done: str) -> int:
     with errors_as_exit():
-        wish(_open(data), job_id)
+        wish(open_stores(data), job_id)
     stdout.print(f"{job_id}: {done}.")
     return 0
-
-
-def _dead_letters(data: Path | None) -> DeadLetters:
-    settings = load_settings()
-    if settings.cloud == "local":
-        return _open(data).events
-    if data is not None:
-        raise PipelineError("request.invalid", "EARWITNESS_CLOUD is google, and --data is for the local cloud alone.")
-    if not settings.project:
-        raise PipelineError("request.invalid", "EARWITNESS_PROJECT is not set, and is needed here.")
-    from infra.gcp.dead_letters import connect  # a laptop need not have Google's clients
-
-    return connect(settings.project, settings.dead_letters_subscription, settings.events_topic)
-
-
-def _open(data: Path | None) -> _State:
-    database = open_state(data)
-    queue = EventQueue(database, {"orchestrate": ORCHESTRATED_EVENTS})
-    return _State(SystemClock(), LocalJobStore(database), LocalDocumentStore(database), queue)

@@ -137,7 +137,7 @@ def _run(paths: Sequence[Path], wishes: Wishes, folder: Path) -> list[Outcome]:
 
 def _transcribe(outcome: Outcome, wishes: Wishes, cloud: "LocalCloud", progress: Progress) -> None:
     try:
-        with ApiClient(cloud.url) as client:
+        with ApiClient(cloud.url, cloud.owner_token) as client:
             created = client.upload(outcome.path, wishes.options)
             lines: dict[str, TaskID] = {}
             for job in client.follow(created["job_id"]):

@@ -13,17 +13,27 @@ from shared.options import JobOptions
 _GUIDE = """\
 Earwitness is up at {url} (state in {folder}); Ctrl-C stops it.
 
+{key}
 Try, with any recording:
 
-  curl -s {url}/v1/jobs -H 'content-type: application/json' -d '{{"filename": "talk.mp3"}}' > job.json
+  curl -s {url}/v1/jobs -H "$KEY" -H 'content-type: application/json' -d '{{"filename": "talk.mp3"}}' > job.json
   curl -s -X PUT --data-binary @talk.mp3 -H 'content-type: application/octet-stream' \\
        -H 'x-goog-content-length-range: 0,{max_bytes}' -H 'x-goog-if-generation-match: 0' \\
        "$(python3 -c 'import json; print(json.load(open("job.json"))["upload"]["url"])')"
   JOB=$(python3 -c 'import json; print(json.load(open("job.json"))["job"]["job_id"])')
-  until curl -s {url}/v1/jobs/$JOB | grep -E '"state":"(completed|failed|rejected)","revision"'; do sleep 1; done
-  curl -s "{url}/v1/jobs/$JOB/transcript?format=txt"
+  until curl -s -H "$KEY" {url}/v1/jobs/$JOB | grep -E '"state":"(completed|failed|rejected)"'; do sleep 1; done
+  curl -s -H "$KEY" "{url}/v1/jobs/$JOB/transcript?format=txt"
 
 API reference: {url}/docs"""
+
+_NEW_KEY = """\
+Your API key, which is shown this once:
+
+  export KEY='authorization: Bearer {token}'
+"""
+_KEPT_KEY = """\
+Your API key was shown when this state was made, to be kept as $KEY; 'earwitness keys create' makes another.
+"""
 
 
 def serve(port: int, data: Path | None) -> int:
@@ -42,7 +52,8 @@ def serve(port: int, data: Path | None) -> int:
         cloud = LocalCloud(settings, port=port)
         cloud.runner.warm(["transcribe", "diarize"])
         with cloud:
-            guide = _GUIDE.format(url=cloud.url, folder=settings.data_dir, max_bytes=settings.max_size_bytes)
+            key = _NEW_KEY.format(token=cloud.owner_token) if cloud.is_new else _KEPT_KEY
+            guide = _GUIDE.format(url=cloud.url, folder=settings.data_dir, max_bytes=settings.max_size_bytes, key=key)
             stdout.print(guide, markup=False, soft_wrap=True)
             stdout.file.flush()
             stop.wait()

@@ -33,11 +33,13 @@ from infra.local.object_server import object_server
 from infra.local.object_store import LocalObjectStore
 from infra.local.runner import LocalRunner
 from infra.local.signing import UrlSigner
+from infra.pipeline.keys import keep_owner_key, owner_token
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
 from infra.probe import ContentProber
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings
 from shared.errors import PipelineError
+from shared.keys import DEFAULT_TENANT
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,8 @@ class LocalCloud:
         )
         self.runner = runner or LocalRunner(settings.models_dir, folder / "logs")
         self._prober = ContentProber(lambda ref: str(self.objects.path(ref)), timeout_s=settings.probe_timeout_s)
+        self.owner_token = owner_token(key)
+        self.is_new = False
         token = secrets.token_urlsafe(32)
         self.services = wiring.GivenServices(
             settings=self.settings,
@@ -132,6 +136,7 @@ class LocalCloud:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         wiring.install(self.services)
         self._prober.start()
+        self.is_new = keep_owner_key(self.services, DEFAULT_TENANT, self.owner_token)
         self.queue.release_leases()
         self.objects.remove_orphans()
         self._serving.start()

@@ -20,14 +20,14 @@ from shared.stages import STAGES
 STOPPING_EVENTS = frozenset({"job.canceled", "job.deleted", "job.failed"})
 
 
-def find_job(stores: Stores, job_id: str) -> Job:
-    """A job, unless it was deleted.
+def find_job(stores: Stores, job_id: str, tenant_id: str | None = None) -> Job:
+    """A job of a tenant, or of anyone, unless it was deleted.
 
     Raises:
         PipelineError: ``job.not_found``.
     """
     job = stores.jobs.get(job_id)
-    if job.state.is_gone:
+    if job.state.is_gone or tenant_id not in (None, job.tenant_id):
         raise PipelineError("job.not_found", f"There is no job '{job_id}'.", job_id=job_id)
     return job
 

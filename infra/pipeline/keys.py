@@ -1,5 +1,8 @@
 """Making, using and ending API keys."""
 
+import base64
+import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +13,8 @@ from infra.pipeline.outbox import Stores
 from shared.errors import PipelineError
 from shared.keys import DEFAULT_SCOPES, SCOPES, ApiKey, Principal, check_token, make_token, read_token, token_hash
 
-# A key's last use is written so often at most: it is one write in so many requests.
+_UNLIMITED = 1_000_000
+# A key's last use is written so often at most, and not at each request.
 _USE_NOTED_EVERY = timedelta(minutes=5)
 
 
@@ -53,6 +57,37 @@ def create_key(
     stores.documents.create(key)
     note(stores, tenant_id, actor, "key.created", key_id)
     return NewKey(key, token)
+
+
+def owner_token(secret: bytes) -> str:
+    """The token of a local cloud's own key, made from its secret: whoever may read its folder may have it."""
+    digest = hmac.digest(secret, b"owner's API key", hashlib.sha256)
+    return make_token(f"key_{digest.hex()[:20]}", base64.urlsafe_b64encode(digest).decode().rstrip("="))
+
+
+def keep_owner_key(stores: Stores, tenant_id: str, token: str) -> bool:
+    """Make the key that the owner's token is of, unless it is there; whether it was made.
+
+    It is allowed everything, without a limit, until it is revoked.
+    """
+    now = stores.clock.now()
+    try:
+        stores.documents.create(
+            ApiKey(
+                document_id=read_token(token),
+                tenant_id=tenant_id,
+                name="owner",
+                token_hash=token_hash(token),
+                scopes=tuple(SCOPES),
+                requests_per_minute=_UNLIMITED,
+                created_at=now,
+            )
+        )
+    except PipelineError as error:
+        if error.code != "document.exists":
+            raise
+        return False
+    return True
 
 
 def authenticate(stores: Stores, token: str) -> Principal:

@@ -19,14 +19,14 @@ class FoundTranscript:
     options: JobOptions
 
 
-def read_transcript(services: Services, job_id: str) -> FoundTranscript:
+def read_transcript(services: Services, job_id: str, tenant_id: str | None = None) -> FoundTranscript:
     """The transcript of a completed job.
 
     Raises:
         PipelineError: ``job.not_found``, ``job.not_ready`` while it may still come,
             ``job.no_transcript`` once it cannot.
     """
-    job = find_job(services, job_id)
+    job = find_job(services, job_id, tenant_id)
     if job.state.is_terminal and job.state is not JobState.COMPLETED:
         reason = f": {job.error.message}" if job.error else "."
         raise PipelineError("job.no_transcript", f"The job was {job.state}{reason}", state=job.state)

@@ -75,7 +75,9 @@ def test_the_three_calls_of_an_app(models: Path, tmp_path: Path) -> None:
     with served(tmp_path / "state") as cloud:
         url = str(cloud.phone.client.base_url).rstrip("/")
         script = "".join(block(start) for start in ("curl -s http://127.0.0.1:8080", "python3 -", "JOB="))
-        done = run(script.replace("http://127.0.0.1:8080", url), tmp_path)
+        done = run(
+            f"KEY='authorization: Bearer {cloud.token}'\n" + script.replace("http://127.0.0.1:8080", url), tmp_path
+        )
     assert done.returncode == 0, done.stderr
     assert '"state":"completed"' in done.stdout
     assert "00:00:06," in done.stdout and "New Jersey" in done.stdout

@@ -25,7 +25,7 @@ def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
 
 @pytest.fixture
 def phone(cloud: LocalCloud) -> Phone:
-    return Phone(cloud.url)
+    return Phone(cloud.url, cloud.owner_token)
 
 
 def held(phone: Phone, tmp_path: Path) -> str:
@@ -99,7 +99,7 @@ def test_a_job_ends_at_its_deadline(phone: Phone, tmp_path: Path) -> None:
     behave(tmp_path, transcribe={"hang": True})
     created = phone.create(deadline_s=1.5)
     upload = created["upload"]
-    phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+    phone.put(upload, WAV)
     job = phone.wait(created["job"]["job_id"])
     assert (job["state"], job["error"]["code"]) == ("failed", "job.overdue")
 

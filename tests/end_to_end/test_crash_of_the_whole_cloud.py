@@ -23,7 +23,7 @@ from infra.local.database import Database
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from tests.audit import Result, audited
-from tests.clouds import Phone, wait_for
+from tests.clouds import Phone, token_of, wait_for
 from tests.media import encode, tone
 from tests.struck import ALL, CORES, KILLED, SEED, each
 
@@ -64,12 +64,12 @@ class WholeCloud:
 
     def visit(self) -> bool:
         """What a phone does until its job has ended; whether it got that far before the line broke."""
-        phone = Phone(f"http://127.0.0.1:{self._port}")
+        phone = Phone(f"http://127.0.0.1:{self._port}", token_of(self.folder / "cloud"))
         try:
             if not self._known:
                 self._known = phone.create(content_type="audio/wav")
             upload = self._known["upload"]
-            answer = phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+            answer = phone.put(upload, WAV)
             assert answer.status_code in (200, 412), answer.text
             assert phone.wait(self.job_id)["state"] == "completed"
         except httpx.TransportError:

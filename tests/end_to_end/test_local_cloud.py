@@ -28,7 +28,7 @@ def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
 
 @pytest.fixture
 def phone(cloud: LocalCloud) -> Phone:
-    return Phone(cloud.url)
+    return Phone(cloud.url, cloud.owner_token)
 
 
 def history(cloud: LocalCloud, job_id: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_progress_shows_and_never_falls(phone: Phone, tmp_path: Path) -> None:
 
 def test_an_upload_that_never_comes_expires(tmp_path: Path) -> None:
     with standin_cloud(tmp_path, upload_expires_s=0.1, upload_grace_s=0.1) as cloud:
-        phone = Phone(cloud.url)
+        phone = Phone(cloud.url, cloud.owner_token)
         job = phone.wait(phone.create()["job"]["job_id"])
         assert (job["state"], job["error"]["code"]) == ("expired", "upload.expired")
 
@@ -214,7 +214,7 @@ def test_a_declared_type_that_contradicts_the_content_is_rejected(phone: Phone) 
 
 def test_a_recording_over_the_limit_is_rejected_with_both_lengths(tmp_path: Path) -> None:
     with standin_cloud(tmp_path, max_duration_s=1.0) as cloud:
-        phone = Phone(cloud.url)
+        phone = Phone(cloud.url, cloud.owner_token)
         job = phone.wait(phone.send(WAV))
     assert (job["state"], job["error"]["code"]) == ("rejected", "media.too_long")
     assert job["error"]["message"] == "The recording is 2 s long; the limit is 1 s."
@@ -240,9 +240,9 @@ def test_two_clouds_cannot_share_a_folder_or_a_port(cloud: LocalCloud, tmp_path:
 
 def test_the_state_of_a_stopped_cloud_reads_the_same(tmp_path: Path) -> None:
     with standin_cloud(tmp_path) as cloud:
-        phone = Phone(cloud.url)
+        phone = Phone(cloud.url, cloud.owner_token)
         job_id = phone.send(WAV)
         before = phone.wait(job_id)
     with standin_cloud(tmp_path) as cloud:
-        assert Phone(cloud.url).job(job_id) == before
+        assert Phone(cloud.url, cloud.owner_token).job(job_id) == before
         assert json.loads(cloud.objects.read(cloud.jobs.get(job_id).artifacts[0].object))["model"] == "stand-in"

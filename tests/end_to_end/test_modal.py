@@ -83,7 +83,7 @@ def test_a_model_that_the_volume_lacks_is_told(deployed: ModalServer, tmp_path: 
     """Its container starts all the same, and the attempt says why it fails."""
     settings = Settings(data_dir=tmp_path / "cloud")
     with LocalCloud(settings, runner=ModalRunner(client=deployed.client())) as cloud:
-        phone = Phone(cloud.url)
+        phone = Phone(cloud.url, cloud.owner_token)
         job_id = phone.send(sample().path.read_bytes(), options={"model": "small", "diarize": False})
         job = phone.wait(job_id, timeout_s=120)
     assert (job["state"], job["error"]["code"]) == ("failed", "model.unavailable")

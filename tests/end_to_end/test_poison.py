@@ -13,7 +13,7 @@ import pytest
 from infra.local.cloud import LocalCloud
 from shared.errors import PipelineError
 from shared.stages import STAGES
-from tests.clouds import Phone, behave, standin_cloud, starts, wait_for
+from tests.clouds import Phone, behave, standin_cloud, starts, token_of, wait_for
 from tests.media import encode, tone
 from tests.soak.findings import look
 from tests.soak.tree import Tree
@@ -30,7 +30,7 @@ def cloud(tmp_path: Path) -> Iterator[LocalCloud]:
 
 @pytest.fixture
 def phone(cloud: LocalCloud) -> Phone:
-    return Phone(cloud.url)
+    return Phone(cloud.url, cloud.owner_token)
 
 
 ALWAYS: dict[str, tuple[dict[str, Any], str]] = {
@@ -67,7 +67,7 @@ def test_a_stage_that_never_ends_is_ended_by_the_deadline(phone: Phone, tmp_path
     behave(tmp_path, transcribe={"hang": True})
     created = phone.create(deadline_s=1.0, options={"diarize": False})
     upload = created["upload"]
-    phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+    phone.put(upload, WAV)
     assert phone.wait(created["job"]["job_id"])["error"]["code"] == "job.overdue"
     behave(tmp_path)
     assert phone.wait(phone.send(WAV))["state"] == "completed"
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_for_a_while_delays_and_loses_nothing(tmp_path: Path
     tree = Tree(tmp_path)
     tree.start()
     try:
-        phone = Phone(tree.url)
+        phone = Phone(tree.url, token_of(tmp_path / "cloud"))
         job_ids = [phone.send(WAV) for _ in range(3)]
         created = phone.create()
         wait_for(lambda: starts(tmp_path))
@@ -116,12 +116,12 @@ def test_a_disk_that_is_full_for_a_while_delays_and_loses_nothing(tmp_path: Path
         answer = phone.client.post("/v1/jobs", json={})
         assert (answer.status_code, answer.json()["code"]) == (503, "service.unavailable")
         upload = created["upload"]
-        refused = phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+        refused = phone.put(upload, WAV)
         assert (refused.status_code, "service.unavailable" in refused.text) == (503, True)
         assert phone.job(job_ids[0])["job_id"] == job_ids[0]  # what is there can still be read
         wait_for(lambda: len(starts(tmp_path)) >= 2)
         resource.prlimit(tree.pid, resource.RLIMIT_FSIZE, before)
-        stored = phone.client.request(upload["method"], upload["url"], headers=upload["headers"], content=WAV)
+        stored = phone.put(upload, WAV)
         assert stored.status_code == 200
         for job_id in (*job_ids, created["job"]["job_id"]):
             assert phone.wait(job_id)["state"] == "completed"

@@ -17,7 +17,7 @@ import pytest
 from infra.local.database import Database
 from infra.local.job_store import LocalJobStore
 from infra.local.object_store import LocalObjectStore
-from tests.clouds import Phone, behave, starts, wait_for
+from tests.clouds import Phone, behave, starts, token_of, wait_for
 from tests.media import encode, tone
 
 WAV = encode("wav", tone(2.0))
@@ -31,7 +31,7 @@ def running(folder: Path) -> Iterator[tuple[psutil.Process, Phone]]:
     )
     try:
         assert process.stdout is not None
-        yield psutil.Process(process.pid), Phone(process.stdout.readline().strip())
+        yield psutil.Process(process.pid), Phone(process.stdout.readline().strip(), token_of(folder / "cloud"))
     finally:
         process.terminate()
         process.wait(20)

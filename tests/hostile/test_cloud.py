@@ -59,7 +59,7 @@ def cloud(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.Captur
 
 @pytest.fixture
 def phone(cloud: LocalCloud) -> Phone:
-    return Phone(cloud.url)
+    return Phone(cloud.url, cloud.owner_token)
 
 
 def drawn(files: Sequence[Hostile]) -> list[Hostile]:

@@ -87,7 +87,7 @@ def test_refusals_are_one_line_each_and_name_no_path(models: Path, tmp_path: Pat
 def test_a_name_that_was_uploaded_commands_no_terminal(tmp_path: Path) -> None:
     """Whoever may upload writes what an operator reads."""
     with standin_cloud(tmp_path) as cloud:
-        phone = Phone(cloud.url)
+        phone = Phone(cloud.url, cloud.owner_token)
         jobs = {name: phone.send(b"no recording", filename=name) for name in UPLOADED}
         for job_id in jobs.values():
             phone.wait(job_id)

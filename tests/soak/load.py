@@ -27,13 +27,15 @@ class Load:
 
     Args:
         url: Of the cloud.
+        token: Of an API key.
         state: Its database.
         count: Recordings.
         content: Of each.
     """
 
-    def __init__(self, url: str, state: Path, count: int, content: bytes) -> None:
+    def __init__(self, url: str, token: str, state: Path, count: int, content: bytes) -> None:
         self._url = url
+        self._headers = {"authorization": f"Bearer {token}"}
         self._state = state
         self._content = content
         self._left = deque(range(count))
@@ -104,7 +106,7 @@ class Load:
                     self._failures.append(repr(error))
 
     def _upload(self, client: httpx.Client) -> None:
-        created = self._insist(lambda: client.post(f"{self._url}/v1/jobs", json={"content_type": "audio/wav"}))
+        created = self._insist(lambda: self._create(client))
         assert created.status_code == 201, created.text
         job_id, upload = created.json()["job"]["job_id"], created.json()["upload"]
         with self._changed:
@@ -116,6 +118,9 @@ class Load:
         )
         # It is there already when only the answer to an earlier try was lost.
         assert stored.status_code in (200, 412), stored.text
+
+    def _create(self, client: httpx.Client) -> httpx.Response:
+        return client.post(f"{self._url}/v1/jobs", json={"content_type": "audio/wav"}, headers=self._headers)
 
     def _insist(self, send: Callable[[], httpx.Response]) -> httpx.Response:
         deadline = time.monotonic() + PATIENCE_S

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.stages import STAGES
+from tests.clouds import token_of
 from tests.media import encode, tone
 from tests.soak.findings import Findings, look
 from tests.soak.load import Load
@@ -62,7 +63,7 @@ def soak(folder: Path, jobs: int, *, seed: int = 1, every_s: float | None = EVER
     """
     tree = Tree(folder)
     tree.start()
-    load = Load(tree.url, folder / "cloud" / "state.sqlite", jobs, encode("wav", tone(0.2)))
+    load = Load(tree.url, token_of(folder / "cloud"), folder / "cloud" / "state.sqlite", jobs, encode("wav", tone(0.2)))
     chaos = Chaos(tree, seed, every_s) if every_s is not None else None
     meter = _Meter(tree, load, round(jobs * _WARM_SHARE))
     meter.start()

@@ -103,7 +103,7 @@ def test_deliveries_go_on_after_the_queue_could_not_be_read(cloud: LocalCloud, m
         broken.setattr(cloud.queue, "next_due_s", fails)
         cloud.queue.arrived.set()
         assert failed.wait(10)
-    phone = Phone(cloud.url)
+    phone = Phone(cloud.url, cloud.owner_token)
     assert phone.wait(phone.send(encode("wav", tone(1.0))))["state"] == "completed"
 
 
@@ -112,14 +112,18 @@ def test_a_body_that_goes_on_for_too_long_is_refused_and_not_kept(cloud: LocalCl
     """The server runs in this process, so its memory is this one's."""
     pieces = (b"x" * 100_000 for _ in range(1000))
     before = psutil.Process().memory_info().rss
-    answer = Phone(cloud.url).client.post(path, content=pieces, headers={"authorization": "Bearer x"})
+    answer = Phone(cloud.url, cloud.owner_token).client.post(
+        path, content=pieces, headers={"authorization": "Bearer x"}
+    )
     assert answer.status_code == 413
     assert psutil.Process().memory_info().rss - before < 50_000_000
 
 
 def test_numbers_beyond_all_measure_are_refused(cloud: LocalCloud) -> None:
     body = '{"size_bytes": 1' + "0" * 400 + "}"
-    answer = Phone(cloud.url).client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    answer = Phone(cloud.url, cloud.owner_token).client.post(
+        "/v1/jobs", content=body, headers={"content-type": "application/json"}
+    )
     assert (answer.status_code, json.loads(answer.text)["code"]) == (400, "request.invalid")
 
 
