@@ -5,12 +5,12 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from infra.api import jobs, keys, transcripts
+from infra.api import jobs, keys, live, transcripts
 from infra.api.edge import Edge
 from infra.api.problems import Problem, add_handlers
 from infra.bodies import BodyLimit
 
-ROUTERS = (jobs.router, transcripts.router, keys.router)
+ROUTERS = (jobs.router, live.router, transcripts.router, keys.router)
 
 
 class _App(FastAPI):

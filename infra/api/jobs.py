@@ -16,7 +16,6 @@ from shared.options import JobOptions
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=documented(400, 401, 403, 404, 429, 503))
 
-MAY_READ = allowed("jobs:read")
 MAY_WRITE = allowed("jobs:write")
 
 ContentType = Annotated[str, StringConstraints(pattern=r"^[\w.+-]+/[\w.+-]+(;[\w\s=.+,\"-]+)?$", max_length=200)]
@@ -65,12 +64,6 @@ def create(body: CreateJob, caller: Annotated[Principal, MAY_WRITE]) -> CreatedJ
         resumable=body.upload == "resumable",
     )
     return CreatedJob(job=job_view(created.job), upload=created.upload)
-
-
-@router.get("/{job_id}")
-def status(job_id: str, caller: Annotated[Principal, MAY_READ]) -> JobView:
-    """The status document of a job."""
-    return job_view(find_job(services(), job_id, caller.tenant_id))
 
 
 @router.post("/{job_id}/cancel", responses=documented(409))
