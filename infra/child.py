@@ -22,6 +22,8 @@ from typing import Self
 MAX_LINE_BYTES = 64 * 1024 * 1024
 _PIPE_BYTES = 65536
 _REAP_S = 10.0
+# How long a process that closed its pipes may take to end by itself.
+_ENDING_S = 2.0
 
 
 class ChildError(Exception):
@@ -141,7 +143,8 @@ class Child:
                 answer = process.read_line(deadline).decode()
             except BaseException as error:
                 # Whatever interrupted it: an answer that comes late must never answer the next call.
-                returncode = process.kill()
+                # One whose pipe is gone is ending: how, only its own status tells.
+                returncode = process.kill(grace_s=_ENDING_S if isinstance(error, EOFError | BrokenPipeError) else 0.0)
                 self._discard()
                 if isinstance(error, TimeoutError):
                     raise ChildTimeout(timeout_s, was_ready=process.is_ready) from None
@@ -229,10 +232,12 @@ class _Process:
                 self._signal_group()  # What it started must not outlive it.
             return self._popen.returncode is None
 
-    def kill(self) -> int | None:
-        """Kill the group, reap the process, and return its status: its own if it had ended by itself."""
+    def kill(self, *, grace_s: float = 0.0) -> int | None:
+        """Kill the group, reap the process, and return its status: its own if it ended by itself, or soon does."""
         with self._reaping:
             if self._popen.returncode is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._popen.wait(grace_s)
                 self._signal_group()
                 # A process in an uninterruptible wait cannot be reaped yet; the next call does without it.
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -187,7 +187,7 @@ def test_an_attempt_that_failed_for_want_of_a_service_is_no_failure_and_waits_ev
         assert (stage.state, stage.failures) == ("pending", 0)
         waits.append((stage.not_before - story.now).total_seconds())
         story.wait(waits[-1]).tell(CLAIMED)
-    assert waits == [10, 20, 40, 60, 60, 60, 60, 60, 60]
+    assert waits == [5, 10, 20, 40, 60, 60, 60, 60, 60]
 
 
 def test_a_service_that_never_comes_back_fails_the_job_in_the_end() -> None:

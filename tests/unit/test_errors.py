@@ -46,7 +46,11 @@ def test_a_code_is_well_formed(spec: ErrorSpec) -> None:
     assert HTTPStatus(spec.http_status) >= HTTPStatus.BAD_REQUEST
     assert re.fullmatch(r"[A-Z].+\.", spec.meaning)
     # What a caller did wrong stays wrong, unless it only came at the wrong time.
-    assert not spec.retryable or spec.http_status == HTTPStatus.CONFLICT or spec.http_status >= 500
+    assert (
+        not spec.retryable
+        or spec.http_status in (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS)
+        or spec.http_status >= 500
+    )
 
 
 def test_a_code_twice_is_refused() -> None:

@@ -195,10 +195,10 @@ def test_a_stage_that_no_runner_took_stays_ready_says_why_and_is_tried_again(ser
     services.runner.down = True
     job_id = dispatched(services)
     assert transcribe(services, job_id) == ("pending", 1, "service.unavailable")
-    services.clock.pass_by(seconds=5)
+    services.clock.pass_by(seconds=4)
     assert sweep(services).dispatched == 0
     services.runner.down = False
-    services.clock.pass_by(seconds=6)
+    services.clock.pass_by(seconds=2)
     assert sweep(services).dispatched == 1
     assert transcribe(services, job_id)[0] == "dispatched"
 
