@@ -78,6 +78,15 @@ class Load:
             thread.join()
         return took_s
 
+    def settle(self, *, within_s: float) -> None:
+        """Wait until no message is under way any more, or for so long: the last jobs' events still are."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            with closing(sqlite3.connect(f"file:{self._state}?mode=ro", uri=True, timeout=10.0)) as connection:
+                if not connection.execute("SELECT count(*) FROM messages").fetchone()[0]:
+                    return
+            time.sleep(_LOOK_S)
+
     @property
     def failures(self) -> list[str]:
         """Requests that were given up, or answered as they must not be."""

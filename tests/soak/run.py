@@ -74,6 +74,7 @@ def soak(folder: Path, jobs: int, *, seed: int = 1, every_s: float | None = EVER
     finally:
         if chaos:
             chaos.stop()
+        load.settle(within_s=_STALL_S)
         meter.stop()
         at_end = tree.rss_bytes()
         tree.stop()
