@@ -175,3 +175,10 @@ def test_keys_by_command(cloud: LocalCloud, tmp_path: Path) -> None:
     assert run("revoke", key_id, "--tenant", "acme").returncode == 0
     assert "revoked" in run("list", "--tenant", "acme").stdout
     assert run("create", "x", "--scopes", "all").stderr.startswith("error: request.invalid")
+
+
+def test_where_the_platform_checks_callers_no_key_is_asked_for(tmp_path: Path) -> None:
+    with standin_cloud(tmp_path, api_access="platform") as cloud:
+        phone = Phone(cloud.url)
+        assert phone.wait(phone.send(WAV))["state"] == "completed"
+        assert phone.client.get("/v1/keys").status_code == 200
