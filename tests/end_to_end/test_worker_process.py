@@ -14,6 +14,7 @@ import pytest
 from shared.events import StageCompleted
 from shared.options import JobOptions
 from shared.transcript import Recognition
+from tests.clouds import wait_for
 from tests.model_files import pulled
 from tests.recordings import dialogue
 from tests.unit import test_attempt as loopback
@@ -87,9 +88,7 @@ def test_it_ends_with_its_parent_amid_work(
     monkeypatch.setattr(loopback, "MEDIA", dialogue().path.read_bytes())
     assert read(worker) == {"ready": True}
     send(worker, loopback.request(cloud, options=JobOptions(model=ALIAS)).to_json())
-    while not cloud.ranges:
-        time.sleep(0.01)
-    time.sleep(0.5)
+    wait_for(lambda: cloud.reports)  # it is at work, and not at its end yet
     assert worker.stdin is not None
     started = time.perf_counter()
     worker.stdin.close()
