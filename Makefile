@@ -61,7 +61,7 @@ lock:  ## Resolve and pin all dependencies again (needs uv)
 	$(LOCK) $(WITHOUT_TORCH) --extra all --constraints infra/locks/test.txt --output-file infra/locks/all.txt
 	$(LOCK) --extra transcribe --extra cuda --constraints infra/locks/test.txt --output-file gpu_jobs/locks/transcribe.txt
 	$(LOCK) --extra diarize --constraints infra/locks/test.txt --output-file gpu_jobs/locks/diarize.txt
-	for name in api notify on_upload orchestrate on_report sweep; do \
+	for name in api fetch notify on_upload orchestrate on_report sweep; do \
 		$(LOCK) --extra $$(echo $$name | tr _ -) --constraints infra/locks/test.txt \
 			--output-file functions/$$name/requirements.txt || exit 1; \
 	done

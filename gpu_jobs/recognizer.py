@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from gpu_jobs.attempt import OnProgress
 from gpu_jobs.audio import SAMPLE_RATE_HZ, AudioStream, Samples, Window, quietest, windows
 from shared.errors import PipelineError
+from shared.events import PARTIAL_TEXT_CHARACTERS
 from shared.media import MediaLimits
 from shared.transcript import NO_SPEECH, Notice, Recognition, Segment, Word
 from shared.weights import find_model
@@ -22,7 +23,6 @@ from shared.weights import find_model
 WINDOW_S = 60.0
 MIN_WINDOW_S = 30.0
 SEARCH_S = 20.0
-PARTIAL_TEXT_CHARACTERS = 500
 _SPEECH_PROBABILITY = 0.35
 _VAD_FRAME = 512
 
@@ -103,6 +103,8 @@ class Recognizer:
         media: str | IO[bytes],
         *,
         language: str | None = None,
+        hotwords: Sequence[str] = (),
+        initial_prompt: str = "",
         limits: MediaLimits | None = None,
         on_progress: OnProgress | None = None,
     ) -> Heard:
@@ -111,6 +113,9 @@ class Recognizer:
         Args:
             media: Path, or a binary file that can seek.
             language: ISO 639 code; ``None`` to detect it where speech begins, for the whole recording.
+            hotwords: Names and terms that are likely to be said, the most important first: the model is told no more
+                than about 200 tokens of them.
+            initial_prompt: Text as it could come before.
             limits: What is accepted.
             on_progress: Called after each window, in order.
 
@@ -120,7 +125,7 @@ class Recognizer:
         self._check_language(language)
         with AudioStream(media, limits or MediaLimits()) as audio:
             only_language = None if self._whisper.model.is_multilingual else "en"
-            run = _Run(self, audio, language or only_language, on_progress)
+            run = _Run(self, audio, language or only_language, _Hints(", ".join(hotwords), initial_prompt), on_progress)
             segments = tuple(run.segments())
             notices = audio.notices if segments else (*audio.notices, NO_SPEECH)
             recognition = Recognition(
@@ -139,15 +144,29 @@ class Recognizer:
             )
 
 
+@dataclass(frozen=True)
+class _Hints:
+    """What the model is told before each stretch of audio: of how to spell, and of what came before."""
+
+    hotwords: str = ""
+    initial_prompt: str = ""
+
+
 class _Run:
     """One recording on its way through a model."""
 
     def __init__(
-        self, recognizer: Recognizer, audio: AudioStream, language: str | None, on_progress: OnProgress | None
+        self,
+        recognizer: Recognizer,
+        audio: AudioStream,
+        language: str | None,
+        hints: _Hints,
+        on_progress: OnProgress | None,
     ) -> None:
         self._recognizer = recognizer
         self._whisper = recognizer._whisper
         self._audio = audio
+        self._hints = hints
         self._on_progress = on_progress
         self._tail = ""
         self._stopped = False
@@ -179,6 +198,9 @@ class _Run:
 
     def _window_s(self) -> float:
         """The longest window, or so much less that a short recording gives every worker its share."""
+        if self._hints.initial_prompt:
+            # The model forgets the prompt after what it hears at once, so that is all it gets to hear.
+            return MIN_WINDOW_S
         share_s = self._audio.estimate_s / self._recognizer._workers + SEARCH_S / 2
         return min(self._recognizer._window_s, max(MIN_WINDOW_S, share_s))
 
@@ -195,6 +217,8 @@ class _Run:
             speech.samples,
             language=self.language,
             word_timestamps=True,
+            hotwords=self._hints.hotwords or None,
+            initial_prompt=self._hints.initial_prompt or None,
             # Earlier text makes Whisper repeat itself and lose its place in time.
             condition_on_previous_text=False,
         )

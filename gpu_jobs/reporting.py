@@ -119,10 +119,13 @@ class Reporter:
 
     def _post(self, report: StageProgressed | StageCompleted | StageFailed, timeout: httpx.Timeout | None) -> int:
         target = self._request.report
+        headers = {"Authorization": f"Bearer {target.token}", "Content-Type": "application/json"}
+        if self._request.traceparent:
+            headers["traceparent"] = self._request.traceparent
         response = self._client.post(
             target.url,
             content=REPORT.dump_json(report),
-            headers={"Authorization": f"Bearer {target.token}", "Content-Type": "application/json"},
+            headers=headers,
             timeout=timeout or self._client.timeout,
         )
         check_answer(response)

@@ -93,7 +93,12 @@ class Transcribe:
         recognizer, load_s = self._model.get()
         started = time.perf_counter()
         heard = recognizer.recognize(
-            media, language=request.options.language, limits=request.limits, on_progress=on_progress
+            media,
+            language=request.options.language,
+            hotwords=request.options.hotwords,
+            initial_prompt=request.options.initial_prompt,
+            limits=request.limits,
+            on_progress=on_progress,
         )
         metrics = Metrics(
             audio_s=heard.recognition.duration_s,

@@ -1,5 +1,8 @@
 """How much of a request's body is read. Recordings go to the object store, never through a function."""
 
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,20 +13,31 @@ MAX_BODY_BYTES = 1_000_000
 
 
 class BodyLimit:
-    """ASGI middleware that refuses a body that goes on for too long, announced or not, with status 413."""
+    """ASGI middleware that refuses a body that goes on for too long, announced or not, with status 413.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: The application.
+        larger: Paths whose bodies may have more than ``MAX_BODY_BYTES``, and how many.
+    """
+
+    def __init__(self, app: ASGIApp, *, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the application with a body that ends."""
         received = 0
+        max_bytes = self._larger.get(scope.get("path", ""), MAX_BODY_BYTES)
+        announced = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
 
         async def limited() -> Message:
             nonlocal received
+            # Before the first byte: whoever waits for leave to send (100-continue) need not.
+            if announced.isdecimal() and int(announced) > max_bytes:
+                raise HTTPException(413)
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
+            if received > max_bytes:
                 raise HTTPException(413)
             return message
 

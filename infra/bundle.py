@@ -41,6 +41,8 @@ CONTENTS: Mapping[str, _Contents] = MappingProxyType(
         "on_upload": _Contents(without=("infra.modal",), runs=_PROBE),
         "orchestrate": _Contents(without=("infra.probe",)),
         "on_report": _Contents(without=("infra.gcp.push_auth", "infra.probe")),
+        "notify": _Contents(without=("infra.modal", "infra.probe")),
+        "fetch": _Contents(without=("infra.modal",), runs=_PROBE),
         "sweep": _Contents(runs=_PROBE),
     }
 )

@@ -80,6 +80,14 @@ def _object(resource: _Resource) -> ObjectInfo:
     )
 
 
+def delivery_id(delivery: Delivery) -> str | None:
+    """Of the webhook delivery that a message asks for; ``None`` for a message of another kind."""
+    try:
+        return _Push.model_validate(delivery.data).message.attributes.get("delivery_id")
+    except ValueError as error:
+        raise PipelineError("request.invalid", "This is not a message of Pub/Sub.") from error
+
+
 def topic_event(delivery: Delivery) -> Event:
     """The event inside a message of the topic: pushed as it is, or as a ``messagePublished`` CloudEvent.
 

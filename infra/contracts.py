@@ -4,22 +4,30 @@ Without a folder it writes the contracts into ``shared/contracts`` and the table
 the contracts alone: a release's snapshot.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import shared
+from infra.api.app import create_app
 from shared.errors import CATALOGUE
 from shared.schemas import contract_files
 from shared.stages import STAGES, upstream
 
 FOLDER = Path(shared.__file__).parent / "contracts"
+OPENAPI = "openapi.json"
 README = FOLDER.with_name("README.md")
+
+
+def contracts() -> dict[str, str]:
+    """Every contract as text, by its path: those of events and documents, and the API's."""
+    return {**contract_files(), OPENAPI: json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def write(folder: Path) -> None:
     """Make a folder hold the contracts of this version, and no stale ones."""
-    files = contract_files()
+    files = contracts()
     for path, text in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from cloudevents.http import from_http
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -25,12 +26,20 @@ class Received:
     data: Any
 
 
-async def answer_delivery(request: Request, handle: Callable[[Services, Received], None]) -> JSONResponse:
+async def answer_delivery(
+    request: Request, handle: Callable[[Services, Received], None], *, threads: CapacityLimiter | None = None
+) -> JSONResponse:
     """Check who delivers, read the event, and handle it; only what was handled is acknowledged.
 
     CloudEvents come from Eventarc and the local cloud, in binary or structured mode; a push subscription of Pub/Sub
     sends its bare envelope. A failure is answered by its status, so that the delivery is repeated, and once it has been
     repeated often enough lands in the dead letters, where someone can see it.
+
+    Args:
+        request: The delivery.
+        handle: Does what it asks for.
+        threads: What bounds how many are handled at once, for those that wait for long; otherwise they would take
+            the places of all else that this process does in threads.
     """
 
     def checked() -> Services:
@@ -41,7 +50,7 @@ async def answer_delivery(request: Request, handle: Callable[[Services, Received
     try:
         found = await run_in_threadpool(checked)
         received = _received(request, await read_body(request))
-        await run_in_threadpool(handle, found, received)
+        await to_thread.run_sync(handle, found, received, limiter=threads)
     except PipelineError as error:
         log.warning("a delivery was not accepted: %s", error)
         return JSONResponse(error.info.model_dump(), error.http_status)

@@ -1,5 +1,6 @@
 """All settings, read from ``EARWITNESS_*`` environment variables in one place."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,16 @@ class Settings(BaseSettings):
         api_access: Who checks callers of the API: the API itself, by its keys (``keys``), or the platform in front of
             it (``platform``), for the one tenant ``default``.
         requests_per_minute: How often an API key may be used that has no limit of its own; on each instance of the API.
+        max_active_jobs: How many jobs of a tenant that have not ended there may be before no more are accepted; any
+            number if left out. Several that are created in the same moment may go beyond it.
+        transcription_wait_s: How long ``/v1/audio/transcriptions`` waits for its job. The platform's own limit of a
+            request must be longer.
+        cors_origins: Origins whose web pages may call the API, by commas; ``*`` for any.
+        follow_interval_s: How often a job that someone follows is looked at, where nobody tells of its changes.
+        stream_max_s: How long a stream of events goes on before its client has to resume it.
+        metrics_token: Bearer token that ``/metrics`` demands; there are no metrics without one.
+        log_format: How log lines look: ``text`` for people, or ``json`` as Cloud Logging takes them.
+        sentry_dsn: Where defects are sent; nowhere if left out.
         uploads_bucket: Where recordings arrive.
         results_bucket: Where artifacts are written.
         max_size_bytes: Largest upload.
@@ -50,6 +61,20 @@ class Settings(BaseSettings):
             twice that, four times that, and so on.
         upload_grace_s: How much longer a job waits for an upload that began in time.
         retention_days: After how many days a job that has ended is deleted with all it has written; never if left out.
+        outbound_allow: Networks that webhooks and source URLs may lead to though they are not public, by commas. The
+            local cloud allows its own machine unless this says otherwise.
+        source_timeout_s: Limit of one try to fetch a source URL, from the look-up of the name to its last byte.
+        source_retry_for_s: How long fetching is tried again after what may pass.
+        source_buckets: Buckets that a tenant may name objects of, as ``TENANT=BUCKET``, by commas. Its own part of
+            the inbox it always may.
+        reuse_days: For how many days the results of a job are taken for another one of the same tenant with the same
+            recording and options; never where this is 0.
+        deliveries_topic: Name of the Pub/Sub topic of webhook deliveries.
+        webhook_timeout_s: Limit of one attempt, from the look-up of the name to the end of the answer.
+        webhook_first_retry_s: The pause after a first failed attempt; each is four times the one before, with jitter.
+        webhook_max_retry_s: The longest pause.
+        webhook_retry_for_s: How long a delivery is tried.
+        webhook_pause_after_s: After how long of failures alone an endpoint is paused.
         lease_s: How long a claimed stage is left alone before another dispatcher takes it over.
         sweep_budget_s: How long one sweep goes on taking up more; the next one goes on from there.
         probe_timeout_s: Limit for looking at one upload.
@@ -74,6 +99,14 @@ class Settings(BaseSettings):
     modal_timeout_s: float = Field(default=4.0, gt=0)
     api_access: Literal["keys", "platform"] = "keys"
     requests_per_minute: int = Field(default=600, ge=1)
+    max_active_jobs: int | None = Field(default=None, ge=1)
+    transcription_wait_s: float = Field(default=300.0, gt=0)
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = ()
+    follow_interval_s: float = Field(default=1.0, gt=0)
+    stream_max_s: float = Field(default=240.0, gt=0)
+    metrics_token: SecretStr | None = None
+    log_format: Literal["text", "json"] = "text"
+    sentry_dsn: SecretStr | None = None
     uploads_bucket: str = "earwitness-uploads"
     results_bucket: str = "earwitness-results"
     max_size_bytes: int = Field(default=MediaLimits().max_size_bytes, gt=0)
@@ -82,6 +115,17 @@ class Settings(BaseSettings):
     upload_late_s: float = Field(default=60.0, gt=0)
     upload_grace_s: float = Field(default=3600.0, ge=0)
     retention_days: float | None = Field(default=None, gt=0)
+    outbound_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_separated)] = ()
+    source_timeout_s: float = Field(default=540.0, gt=0, le=580.0)  # a delivery has ten minutes
+    source_retry_for_s: float = Field(default=900.0, gt=0)
+    source_buckets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)] = ()
+    reuse_days: float = Field(default=30.0, ge=0)
+    deliveries_topic: str = "earwitness-deliveries"
+    webhook_timeout_s: float = Field(default=10.0, gt=0, le=60.0)
+    webhook_first_retry_s: float = Field(default=5.0, gt=0)
+    webhook_max_retry_s: float = Field(default=6 * 3600.0, gt=0)
+    webhook_retry_for_s: float = Field(default=24 * 3600.0, gt=0)
+    webhook_pause_after_s: float = Field(default=3 * 24 * 3600.0, gt=0)
     lease_s: float = Field(default=15.0, gt=0)
     sweep_budget_s: float = Field(default=50.0, gt=0)
     probe_timeout_s: float = Field(default=20.0, gt=0)
@@ -94,6 +138,21 @@ class Settings(BaseSettings):
         if any(len(key.get_secret_value()) < _MIN_KEY_CHARACTERS for key in keys):
             raise ValueError(f"a key has at least {_MIN_KEY_CHARACTERS} characters")
         return keys
+
+    @field_validator("source_buckets")
+    @classmethod
+    def _pairs(cls, rows: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not all(row.partition("=")[::2]) for row in rows):
+            raise ValueError("a bucket is listed as TENANT=BUCKET")
+        return rows
+
+    @property
+    def buckets_by_tenant(self) -> dict[str, list[str]]:
+        """Which buckets a tenant may name objects of."""
+        found: dict[str, list[str]] = {}
+        for tenant_id, _, bucket in (row.partition("=") for row in self.source_buckets):
+            found.setdefault(tenant_id, []).append(bucket)
+        return found
 
     @property
     def report_base_url(self) -> str:

@@ -6,11 +6,22 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from infra.clock import SystemClock
+from infra.observability import observe
 from infra.pipeline.outbox import Stores
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings, load_settings
 from shared.errors import PipelineError
-from shared.ports import Callers, Clock, DocumentStore, EventBus, JobStore, ObjectStore, Prober, StageRunner
+from shared.ports import (
+    Callers,
+    Clock,
+    DeliveryQueue,
+    DocumentStore,
+    EventBus,
+    JobStore,
+    ObjectStore,
+    Prober,
+    StageRunner,
+)
 
 T = TypeVar("T")
 
@@ -24,6 +35,11 @@ class Services(Stores, Protocol):
     @property
     def settings(self) -> Settings:
         """Of this deployment."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryQueue:
+        """Webhook deliveries that wait for an attempt."""
         ...
 
     @property
@@ -61,6 +77,7 @@ class GivenServices:
     jobs: JobStore
     documents: DocumentStore
     events: EventBus
+    deliveries: DeliveryQueue
     objects: ObjectStore
     runner: StageRunner
     prober: Prober
@@ -104,6 +121,13 @@ class GoogleServices:
         from infra.gcp.event_bus import connect
 
         return connect(self._project, self.settings.events_topic)
+
+    @functools.cached_property
+    def deliveries(self) -> DeliveryQueue:
+        """Pub/Sub."""
+        from infra.gcp.delivery_queue import connect
+
+        return connect(self._project, self.settings.deliveries_topic)
 
     @functools.cached_property
     def objects(self) -> ObjectStore:
@@ -182,5 +206,6 @@ def services() -> Services:
                 settings = load_settings()
                 if settings.cloud == "local":
                     raise PipelineError("internal", "No services are installed in this process.")
+                observe(settings)
                 _installed = GoogleServices(settings)
     return _installed

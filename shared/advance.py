@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Unpack
 
-from shared.endings import audit_line, calls_under_way, ended, tombstone, tried_again
+from shared.claims import claim, due_stages, is_hopeless
+from shared.endings import audit_line, calls_under_way, edited, ended, tombstone, tried_again
 from shared.errors import ErrorInfo, PipelineError
 from shared.events import (
     Event,
@@ -20,24 +22,26 @@ from shared.events import (
     MediaReceived,
     MediaRejected,
     MediaValidated,
+    SourceFailed,
+    SourceOpened,
     StageCompleted,
     StageDeferred,
     StageDispatched,
     StageFailed,
     StageProgressed,
     StagesClaimed,
+    TranscriptEdited,
     envelope,
 )
-from shared.jobs import Job, JobState, StageState, StageStatus
+from shared.jobs import MAX_HISTORY, About, Job, JobState, StageState, StageStatus, StateChange
 from shared.media import Media
 from shared.options import JobOptions
-from shared.stages import STAGES, Stage, upstream
+from shared.sources import named
+from shared.stages import STAGES
 from shared.transcript import Notice
 
 # Such attempts do not use up those that a stage has for failures of its own; this bounds them all the same.
 MAX_LOST_ATTEMPTS = 20
-# A claim that expires so often is not bad luck: its stage kills whoever claims it.
-MAX_TAKEOVERS = 5
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 60.0
 # How long a stage waits when no runner could be reached to start it, or no store to run it.
@@ -69,30 +73,27 @@ def new_job(
     *,
     job_id: str,
     tenant_id: str,
-    filename: str,
     options: JobOptions,
     upload_expires_at: datetime,
     now: datetime,
-    owner_id: str = "",
-    deadline_at: datetime | None = None,
+    **about: Unpack[About],
 ) -> Step:
     """A job that waits for its upload, and the event that says so."""
     job = Job(
         job_id=job_id,
         tenant_id=tenant_id,
-        filename=filename,
-        owner_id=owner_id,
         options=options,
         created_at=now,
         updated_at=now,
         upload_expires_at=upload_expires_at,
-        deadline_at=deadline_at,
+        history=(StateChange(state=JobState.AWAITING_UPLOAD, revision=1, at=now),),
         stages={
             name: StageState(state=StageStatus.PENDING if stage.applies(options) else StageStatus.SKIPPED)
             for name, stage in STAGES.items()
         },
+        **about,
     )
-    return Step(job=job, events=_publish(job, (JobCreated(),), now))
+    return Step(job=job, events=_publish(job, (JobCreated(has_source=bool(job.source)),), now))
 
 
 def advance(job: Job, fact: Fact, now: datetime) -> Step:
@@ -105,9 +106,14 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
     Raises:
         PipelineError: ``internal`` for a fact that only this function itself makes.
     """
-    if job.state.is_terminal and not isinstance(fact, JobRetried | JobDeleted | JobErased):
+    if job.state.is_terminal and not isinstance(fact, JobRetried | TranscriptEdited | JobDeleted | JobErased):
         return _unchanged(job, fact)
     match fact:
+        case SourceOpened():
+            opened = named(job, fact.filename)
+            change = _Change(opened) if opened else None
+        case SourceFailed():
+            change = _unfetched(job, fact)
         case MediaReceived():
             change = _received(job, fact, now)
         case MediaValidated():
@@ -133,6 +139,9 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
         case JobRetried():
             again = tried_again(job, now)
             change = _Change(again, (fact,), cancel=calls_under_way(job)) if again else None
+        case TranscriptEdited():
+            later = edited(job, fact.version)
+            change = _Change(later, (fact,)) if later else None
         case JobDeleted():
             change = None if job.state.is_gone else _Change(tombstone(job), (fact,), cancel=calls_under_way(job))
         case JobErased():
@@ -151,6 +160,7 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
             "revision": job.revision + 1,
             "updated_at": now,
             "progress": max(job.progress, _progress(change.job)),
+            "history": _history(job, change.job, now),
         }
     )
     return Step(
@@ -161,19 +171,19 @@ def advance(job: Job, fact: Fact, now: datetime) -> Step:
     )
 
 
-def due_stages(job: Job, now: datetime) -> tuple[str, ...]:
-    """Stages that may start now: inputs there, no retry pending, and no one's live claim on them."""
-    if job.state is not JobState.RUNNING:
-        return ()
-    return tuple(name for name, stage in STAGES.items() if _is_due(job, stage, now))
-
-
 @dataclass(frozen=True)
 class _Change:
     job: Job
     facts: tuple[Fact, ...] = ()
     dispatch: tuple[str, ...] = ()
     cancel: tuple[str, ...] = ()
+
+
+def _unfetched(job: Job, fact: SourceFailed) -> _Change | None:
+    if job.state is not JobState.AWAITING_UPLOAD:
+        return None
+    error = _brief(fact.error)
+    return _Change(ended(job, JobState.FAILED, error), (JobFailed(error=error),))
 
 
 def _received(job: Job, fact: MediaReceived, now: datetime) -> _Change | None:
@@ -188,7 +198,8 @@ def _validated(job: Job, fact: MediaValidated, now: datetime) -> _Change | None:
     if job.state is not JobState.VALIDATING:
         return None
     done = _finished(job.stages["validate"], StageStatus.COMPLETED, now)
-    return _Change(_with_stage(job, "validate", done, state=JobState.RUNNING, media=fact.media), (fact,))
+    found = {"media": fact.media, "reused_from": fact.reused_from, "notices": fact.notices}
+    return _Change(_with_stage(job, "validate", done, state=JobState.RUNNING, **found), (fact,))
 
 
 def _rejected(job: Job, fact: MediaRejected, now: datetime) -> _Change | None:
@@ -203,41 +214,13 @@ def _claimed(job: Job, fact: StagesClaimed, now: datetime) -> _Change | None:
     if not due:
         return None
     for name in due:
-        if _is_hopeless(STAGES[name], job.stages[name], now):
+        if is_hopeless(STAGES[name], job.stages[name], now):
             # The other stages are claimed by whoever hears of this failure.
             error = PipelineError("stage.crashed").info
             return _failed(job, StageFailed(stage=name, attempt=job.stages[name].attempt, error=error), now)
     lease_expires_at = now + timedelta(seconds=fact.lease_s)
-    claims = {name: _claim(job.stages[name], now, lease_expires_at) for name in due}
+    claims = {name: claim(job.stages[name], now, lease_expires_at) for name in due}
     return _Change(job.model_copy(update={"stages": {**job.stages, **claims}}), dispatch=due)
-
-
-def _claim(stage: StageState, now: datetime, lease_expires_at: datetime) -> StageState:
-    if stage.state is not StageStatus.PENDING:
-        # An expired claim is taken over as the same attempt: its runner may never have heard of it, and if
-        # it did, both write the same artifact, which exists once.
-        return stage.model_copy(update={"takeovers": stage.takeovers + 1, "lease_expires_at": lease_expires_at})
-    return stage.model_copy(
-        update={
-            "state": StageStatus.DISPATCHED,
-            "attempt": stage.attempt + 1,
-            "started_at": now,
-            "not_before": None,
-            "lease_expires_at": lease_expires_at,
-        }
-    )
-
-
-def _is_hopeless(stage: Stage, state: StageState, now: datetime) -> bool:
-    """Whether an attempt is given up because every process that claims it dies.
-
-    A claim of a GPU stage only spans the handing over to a runner. One of a function stage spans its whole run, so
-    there an expired claim may just be a slow run, which has its full time.
-    """
-    if state.takeovers < MAX_TAKEOVERS:
-        return False
-    limit = timedelta(seconds=stage.timeout_s)
-    return stage.placement == "gpu" or state.started_at is None or state.started_at + limit <= now
 
 
 def _dispatched(job: Job, fact: StageDispatched) -> _Change | None:
@@ -350,18 +333,6 @@ def _notices(job: Job, fact: StageCompleted) -> tuple[Notice, ...]:
     return tuple(dict.fromkeys((*job.notices, *new)))[:MAX_NOTICES]
 
 
-def _is_due(job: Job, stage: Stage, now: datetime) -> bool:
-    state = job.stages[stage.name]
-    if not all(job.stages[before.name].state.is_done for before in upstream(stage, STAGES)):
-        return False
-    if state.state is StageStatus.PENDING:
-        return state.not_before is None or state.not_before <= now
-    # Running without a call id: the attempt reported before its dispatcher could note the call, and died.
-    under_way = state.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
-    claim_expired = state.lease_expires_at is not None and state.lease_expires_at <= now
-    return under_way and state.call_id is None and claim_expired
-
-
 def _current(job: Job, name: str, attempt: int) -> StageState | None:
     """The stage, if this attempt is its latest and still under way. Validation has facts of its own."""
     stage = job.stages.get(name) if job.state is JobState.RUNNING else None
@@ -392,9 +363,23 @@ def _progress(job: Job) -> float:
     return round(sum(w * stage.progress for w, stage in applying) / sum(w for w, _ in applying), 4)
 
 
+def _history(job: Job, after: Job, now: datetime) -> tuple[StateChange, ...]:
+    if after.state is job.state:
+        return after.history
+    came = StateChange(state=after.state, revision=job.revision + 1, at=now)
+    return (*after.history, came)[-MAX_HISTORY:]
+
+
 def _publish(job: Job, facts: tuple[Fact, ...], now: datetime) -> tuple[Event, ...]:
     return tuple(
-        envelope(fact, tenant_id=job.tenant_id, job_id=job.job_id, revision=job.revision, now=now)
+        envelope(
+            fact,
+            tenant_id=job.tenant_id,
+            job_id=job.job_id,
+            revision=job.revision,
+            now=now,
+            traceparent=job.traceparent,
+        )
         for fact in facts
         if fact.published
     )

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from shared.errors import ErrorInfo
+from shared.events import TranscriptVersion
 from shared.jobs import Job, JobState, StageState, StageStatus
 from shared.media import Media
 
@@ -35,6 +36,14 @@ def tried_again(job: Job, now: datetime) -> Job | None:
         state = JobState.VALIDATING
     update = {"state": state, "stages": again, "error": None, "deadline_at": None}
     return job.model_copy(update=update)
+
+
+def edited(job: Job, version: TranscriptVersion) -> Job | None:
+    """The job with a new version of its transcript; ``None`` if that is not the one after the current version."""
+    current = job.transcript.number if job.transcript else 1
+    if job.state is not JobState.COMPLETED or version.number != current + 1:
+        return None
+    return job.model_copy(update={"transcript": version})
 
 
 def tombstone(job: Job) -> Job:

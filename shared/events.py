@@ -18,6 +18,9 @@ from shared.model import Value
 from shared.stages import Kind
 from shared.transcript import Notice
 
+# Of the end of what was heard so far: what a fast model hears between two reports.
+PARTIAL_TEXT_CHARACTERS = 2000
+
 
 class Artifact(Value):
     """A file a stage wrote, by name and immutable version."""
@@ -25,6 +28,26 @@ class Artifact(Value):
     kind: Kind
     filename: str
     object: ObjectInfo
+
+
+class TranscriptVersion(Value):
+    """One version of a transcript that someone has made from the one before.
+
+    Attributes:
+        number: Of this version; the pipeline's own is 1.
+        at: When it was made.
+        actor: Id of the API key that was used; ``owner`` for the command line and the platform.
+        change: What was done: ``speaker_named``, ``speakers_merged``, ``edited`` or ``restored``.
+        summary: The same as one sentence, without anything that was said.
+        artifacts: The transcript and its captions.
+    """
+
+    number: int
+    at: datetime
+    actor: str
+    change: str
+    summary: str
+    artifacts: tuple[Artifact, ...]
 
 
 class Metrics(Value):
@@ -55,9 +78,26 @@ class Fact(Value):
 
 
 class JobCreated(Fact):
-    """A job was requested and waits for its upload."""
+    """A job was requested and waits for its upload; with ``has_source``, for what is somewhere already."""
 
     type: Literal["job.created"] = "job.created"
+    has_source: bool = False
+
+
+class SourceOpened(Fact):
+    """What a job is to be given is being fetched, and is called ``filename``."""
+
+    published: ClassVar[bool] = False
+    type: Literal["source.opened"] = "source.opened"
+    filename: str
+
+
+class SourceFailed(Fact):
+    """What a job is to be given cannot be fetched; the job ends."""
+
+    published: ClassVar[bool] = False
+    type: Literal["source.failed"] = "source.failed"
+    error: ErrorInfo
 
 
 class MediaReceived(Fact):
@@ -69,10 +109,17 @@ class MediaReceived(Fact):
 
 
 class MediaValidated(Fact):
-    """The upload holds audio that is accepted."""
+    """The upload holds audio that is accepted.
+
+    Attributes:
+        reused_from: The job whose results this one has now, too; the GPU stages find them where they would write them.
+        notices: What that job's stages found worth telling.
+    """
 
     type: Literal["media.validated"] = "media.validated"
     media: Media
+    reused_from: str = ""
+    notices: tuple[Notice, ...] = ()
 
 
 class MediaRejected(Fact):
@@ -118,7 +165,7 @@ class StageProgressed(Fact):
     stage: str
     attempt: int
     progress: float = Field(ge=0.0, le=1.0)
-    partial_text: str | None = Field(default=None, max_length=2000)
+    partial_text: str | None = Field(default=None, max_length=PARTIAL_TEXT_CHARACTERS)
 
 
 class StageCompleted(Fact):
@@ -182,6 +229,13 @@ class JobRetried(Fact):
     type: Literal["job.retried"] = "job.retried"
 
 
+class TranscriptEdited(Fact):
+    """Someone changed the transcript of a completed job: there is a new version of it."""
+
+    type: Literal["transcript.edited"] = "transcript.edited"
+    version: TranscriptVersion
+
+
 class JobDeleted(Fact):
     """Someone, or the retention, wants nothing of the job to be left."""
 
@@ -197,6 +251,8 @@ class JobErased(Fact):
 
 AnyFact = Annotated[
     JobCreated
+    | SourceOpened
+    | SourceFailed
     | MediaReceived
     | MediaValidated
     | MediaRejected
@@ -212,6 +268,7 @@ AnyFact = Annotated[
     | JobExpired
     | JobOverdue
     | JobRetried
+    | TranscriptEdited
     | JobDeleted
     | JobErased,
     Field(discriminator="type"),
@@ -238,7 +295,8 @@ class Event(Value):
 
     ``id`` is made from the job and the revision that the fact caused, so a fact published twice has one id.
     ``tenantid`` and ``jobid`` are extension attributes; on a topic they are message attributes, and ``jobid``
-    is the ordering key.
+    is the ordering key. ``traceparent`` is the extension for distributed tracing; the trace is the one of the request
+    that made the job.
     """
 
     specversion: Literal["1.0"] = "1.0"
@@ -250,7 +308,15 @@ class Event(Value):
     datacontenttype: Literal["application/json"] = "application/json"
     tenantid: str
     jobid: str
+    # Never sent empty: the extension knows no such value.
+    traceparent: str = Field(default="", exclude_if=lambda value: not value)
     data: dict[str, Any]
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes of a message that carries it, which subscriptions filter by."""
+        traced = {"traceparent": self.traceparent} if self.traceparent else {}
+        return {"type": self.type, "tenant_id": self.tenantid, "job_id": self.jobid, **traced}
 
     @property
     def fact(self) -> Fact:
@@ -262,7 +328,7 @@ class Event(Value):
         return read_fact(self.data)
 
 
-def envelope(fact: Fact, *, tenant_id: str, job_id: str, revision: int, now: datetime) -> Event:
+def envelope(fact: Fact, *, tenant_id: str, job_id: str, revision: int, now: datetime, traceparent: str = "") -> Event:
     """Wrap a fact that the commit of ``revision`` caused."""
     return Event(
         id=f"{job_id}/{revision}/{fact.type}",
@@ -271,5 +337,6 @@ def envelope(fact: Fact, *, tenant_id: str, job_id: str, revision: int, now: dat
         time=now,
         tenantid=tenant_id,
         jobid=job_id,
+        traceparent=traceparent,
         data=fact.model_dump(mode="json"),
     )

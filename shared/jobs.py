@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypedDict
 
 from pydantic import Field, field_validator
 
@@ -9,12 +10,16 @@ from shared.errors import ErrorInfo
 from shared.events import (
     Artifact,
     Metrics,
+    TranscriptVersion,
 )
 from shared.media import Media
 from shared.model import Value
 from shared.options import JobOptions
-from shared.stages import STAGES
+from shared.stages import STAGES, Kind
 from shared.transcript import Notice
+
+# A job that is retried again and again must not grow for ever.
+MAX_HISTORY = 20
 
 
 class JobState(StrEnum):
@@ -92,6 +97,40 @@ class StageState(Value):
     metrics: Metrics | None = None
 
 
+class StateChange(Value):
+    """When a job came into a state, and by which revision."""
+
+    state: JobState
+    revision: int
+    at: datetime
+
+
+class Selection(Value):
+    """Which of a tenant's jobs are meant: those that have all of this.
+
+    Attributes:
+        owner_id: ``None`` for any of its users.
+    """
+
+    tenant_id: str
+    owner_id: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class About(TypedDict, total=False):
+    """What a caller may say of a new job, as fields of :class:`Job`."""
+
+    filename: str
+    owner_id: str
+    deadline_at: datetime | None
+    metadata: dict[str, str]
+    callback_url: str
+    retention_days: float | None
+    traceparent: str
+    source: str
+    reuse: bool
+
+
 class Job(Value):
     """One request to process one media. This is the status document.
 
@@ -102,6 +141,15 @@ class Job(Value):
         partial_text: End of what was heard so far, while transcribing.
         deadline_at: When the job is given up if it has not ended.
         upload_expires_at: After this an upload that has not come is given up.
+        transcript: The transcript's current version, once it was edited; before that, the stages' own counts.
+        history: The states it came through, this one last; the latest ``MAX_HISTORY`` of them.
+        source: Where its recording comes from, if it is not uploaded: a URL without its query, or an object's URI.
+        reuse: Whether an earlier job's results may be taken for its own.
+        reused_from: The job whose results they are.
+        metadata: What the caller keeps with it, by name.
+        callback_url: Where it is told how the job ended; empty for nowhere.
+        retention_days: After how many days, once it has ended, it is deleted; the deployment's if that is shorter.
+        traceparent: Of the request that made it, after W3C Trace Context: what happens to the job is of that trace.
     """
 
     job_id: str
@@ -114,6 +162,9 @@ class Job(Value):
     deadline_at: datetime | None = None
     filename: str = ""
     owner_id: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    callback_url: str = ""
+    retention_days: float | None = None
     options: JobOptions = JobOptions()
     media: Media | None = None
     stages: dict[str, StageState] = Field(default_factory=dict)
@@ -121,6 +172,12 @@ class Job(Value):
     partial_text: str = ""
     notices: tuple[Notice, ...] = ()
     error: ErrorInfo | None = None
+    transcript: TranscriptVersion | None = None
+    history: tuple[StateChange, ...] = ()
+    traceparent: str = ""
+    source: str = ""
+    reuse: bool = True
+    reused_from: str = ""
 
     @field_validator("stages")
     @classmethod
@@ -133,3 +190,11 @@ class Job(Value):
     def artifacts(self) -> tuple[Artifact, ...]:
         """All artifacts, in the order of the stages."""
         return tuple(artifact for name in STAGES for artifact in self.stages[name].artifacts)
+
+    @property
+    def transcript_version(self) -> int | None:
+        """The current version of its transcript, once there is one."""
+        if self.transcript is not None:
+            return self.transcript.number
+        has_one = any(artifact.kind is Kind.TRANSCRIPT for artifact in self.artifacts)
+        return 1 if has_one and self.state is JobState.COMPLETED else None

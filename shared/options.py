@@ -7,8 +7,14 @@ from pydantic import Field, StringConstraints, model_validator
 
 from shared.model import Value
 
+# Whisper's prompt has about 220 tokens, of which hotwords may take as many: characters beyond these could not be heard.
+MAX_PROMPT_CHARACTERS = 1000
+
+
 Language = Annotated[str, StringConstraints(pattern=re.compile(r"^[a-z]{2,3}$"))]
 SpeakerCount = Annotated[int, Field(ge=1, le=50)]
+Hotword = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=re.compile(r"^[^\r\n]*\S[^\r\n]*$"))]
+StageName = Annotated[str, StringConstraints(pattern=re.compile(r"^[a-z]{1,20}$"))]
 
 
 class CaptionRules(Value):
@@ -45,6 +51,10 @@ class JobOptions(Value):
         num_speakers: Their exact number, where known; excludes the bounds.
         min_speakers: Lower bound.
         max_speakers: Upper bound.
+        hotwords: Names and terms that are likely to be said, spelled as they are to be written.
+        initial_prompt: Text as it could come before: in what language, style and spelling to write.
+        stages: Which stages are run beside the validation, as :func:`shared.stages.check_stages` allows; ``None`` for
+            all that the other options ask for.
         captions: How captions are cut.
     """
 
@@ -54,6 +64,9 @@ class JobOptions(Value):
     num_speakers: SpeakerCount | None = None
     min_speakers: SpeakerCount | None = None
     max_speakers: SpeakerCount | None = None
+    hotwords: tuple[Hotword, ...] = Field(default=(), max_length=100)
+    initial_prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
+    stages: tuple[StageName, ...] | None = Field(default=None, min_length=1, max_length=20)
     captions: CaptionRules = CaptionRules()
 
     @model_validator(mode="after")
@@ -63,6 +76,15 @@ class JobOptions(Value):
             raise ValueError("give num_speakers, or bounds, not both")
         if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
             raise ValueError("min_speakers is greater than max_speakers")
-        if not self.diarize and any(count is not None for count in (self.num_speakers, *bounds)):
+        is_diarized = self.diarize and (self.stages is None or "diarize" in self.stages)
+        if not is_diarized and any(count is not None for count in (self.num_speakers, *bounds)):
             raise ValueError("speaker counts mean nothing without diarization")
+        if not self.diarize and self.stages and "diarize" in self.stages:
+            raise ValueError("stages has diarize, which is not wanted")
+        return self
+
+    @model_validator(mode="after")
+    def _hotwords_fit(self) -> Self:
+        if sum(len(word) + 2 for word in self.hotwords) > MAX_PROMPT_CHARACTERS:
+            raise ValueError(f"hotwords have more than {MAX_PROMPT_CHARACTERS} characters together")
         return self

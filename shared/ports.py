@@ -4,19 +4,20 @@ Any method may raise ``PipelineError("service.unavailable")``, after a bounded t
 answer; that is retryable.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from shared.advance import Step
 from shared.documents import Document
 from shared.errors import ErrorInfo
 from shared.events import Event, StageCompleted, StageFailed
-from shared.jobs import Job, JobState
+from shared.jobs import Job, JobState, Selection
 from shared.media import ObjectInfo, ObjectRef, Probe
 from shared.requests import SignedRequest, StageRequest
+from shared.webhooks import Delivery
 
 D = TypeVar("D", bound=Document)
 
@@ -31,6 +32,11 @@ class Clock(Protocol):
 
 class JobStore(Protocol):
     """Status documents, and the outbox of events that their changes cause."""
+
+    @property
+    def is_near(self) -> bool:
+        """Whether reading a job takes no longer than handing that to another thread would."""
+        ...
 
     def create(self, step: Step) -> None:
         """Store a new job and its events in one transaction.
@@ -59,8 +65,28 @@ class JobStore(Protocol):
         """
         ...
 
-    def list(self, *, states: Sequence[JobState] = (), limit: int = 100, after: str | None = None) -> Sequence[Job]:
-        """Jobs by id, newest first (ids sort by time); ``after`` goes on behind an id."""
+    def list(
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        limit: int = 100,
+        after: str | None = None,
+        down_to: str | None = None,
+        of: Selection | None = None,
+    ) -> Sequence[Job]:
+        """Jobs by id, newest first (ids sort by time).
+
+        Args:
+            states: Which they are in; any if left out.
+            limit: Of how many.
+            after: Goes on behind this id.
+            down_to: The last id that may be among them; needs ``of``.
+            of: Whose and which; everyone's if left out.
+        """
+        ...
+
+    def count(self, *states: JobState, tenant_id: str | None = None, limit: int = 10_000) -> int:
+        """How many jobs are in these states, of a tenant or of all; nobody counts further than ``limit``."""
         ...
 
     def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
@@ -139,6 +165,36 @@ class EventBus(Protocol):
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Messages that a subscriber has not taken yet.
+
+    Attributes:
+        depth: How many.
+        oldest_s: For how long the oldest has been waiting.
+    """
+
+    depth: int
+    oldest_s: float
+
+
+@runtime_checkable
+class Queue(Protocol):
+    """An event bus that can tell what waits in it. Pub/Sub's tells that to Cloud Monitoring alone."""
+
+    def waiting(self) -> Mapping[str, Waiting]:
+        """What waits, by subscription."""
+        ...
+
+
+class DeliveryQueue(Protocol):
+    """Webhook deliveries that wait for an attempt: at least once each, one after the other within a lane."""
+
+    def put(self, deliveries: Sequence[Delivery], /) -> None:
+        """Have each attempted by ``notify``; on return that is durable."""
+        ...
+
+
+@dataclass(frozen=True)
 class DeadLetter:
     """A message that was given up, because its subscriber never took it.
 
@@ -157,6 +213,7 @@ class DeadLetter:
     last_error: str
 
 
+@runtime_checkable
 class DeadLetters(Protocol):
     """What no subscriber would take, kept until someone has mended the reason."""
 

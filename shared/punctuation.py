@@ -5,7 +5,7 @@ from enum import IntEnum
 _SENTENCE_ENDS = frozenset(".!?…。．！？｡؟۔।॥።")  # noqa: RUF001
 _CLAUSE_ENDS = frozenset(",;:—–،؛、，；：､")  # noqa: RUF001
 # A stop may stand inside what closes a quotation or a bracket.
-_CLOSERS = "\"'”’»›)]}」』）】》〉*"  # noqa: RUF001
+CLOSERS = "\"'”’»›)]}」』）】》〉*"  # noqa: RUF001
 
 
 class Stop(IntEnum):
@@ -18,7 +18,7 @@ class Stop(IntEnum):
 
 def stop_after(text: str) -> Stop:
     """What ends with a word of this text. An abbreviation's full stop counts: nothing here knows the language."""
-    last = text.rstrip().rstrip(_CLOSERS)[-1:]
+    last = text.rstrip().rstrip(CLOSERS)[-1:]
     if last in _SENTENCE_ENDS:
         return Stop.SENTENCE
     return Stop.CLAUSE if last in _CLAUSE_ENDS else Stop.NONE

@@ -45,6 +45,7 @@ class StageRequest(Value):
         inputs: Signed GET URL by kind (``media``, ``words`` …).
         outputs: Signed uploads of the stage's products.
         deadline: When the result is of no use any more.
+        traceparent: Of the job's trace, to be sent with reports; may be empty.
     """
 
     job_id: str
@@ -57,6 +58,7 @@ class StageRequest(Value):
     limits: MediaLimits
     deadline: datetime
     report: ReportTarget
+    traceparent: str = ""
 
 
 Report = Annotated[StageProgressed | StageCompleted | StageFailed, Field(discriminator="type")]

@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
 from typing import Literal
 
+from shared.errors import PipelineError
 from shared.options import JobOptions
 
 # The volume that holds model files where GPU stages are deployed: a folder a model, as in a local folder of models.
@@ -40,6 +41,7 @@ class Stage:
     Attributes:
         name: A verb.
         consumes: Kinds that must be there first (or whose producer does not apply to the job).
+        spares: Those of them that it can do without.
         yields: Kind it makes available.
         products: Files that carry it; none where the status document does.
         placement: ``function`` runs inside a cloud function, ``gpu`` on a stage runner.
@@ -49,7 +51,7 @@ class Stage:
         timeout_s: Limit of one attempt.
         max_attempts: Attempts that may fail for a reason of their own.
         weight: Share of the job's progress, relative to the other stages.
-        applies: Whether a job with these options has this stage.
+        condition: What the options must be for it, whatever stages they name.
     """
 
     name: str
@@ -63,7 +65,13 @@ class Stage:
     timeout_s: float = 60.0
     max_attempts: int = 3
     weight: float = 1.0
-    applies: Callable[[JobOptions], bool] = lambda _: True
+    condition: Callable[[JobOptions], bool] = lambda _: True
+    spares: tuple[Kind, ...] = ()
+
+    def applies(self, options: JobOptions) -> bool:
+        """Whether a job with these options has this stage."""
+        is_named = options.stages is None or Kind.UPLOAD in self.consumes or self.name in options.stages
+        return is_named and self.condition(options)
 
     @property
     def app_name(self) -> str:
@@ -113,6 +121,28 @@ def upstream(stage: Stage, table: Mapping[str, Stage]) -> tuple[Stage, ...]:
     return tuple(row for row in table.values() if row.yields in stage.consumes)
 
 
+def check_stages(options: JobOptions, table: Mapping[str, Stage]) -> None:
+    """Refuse a choice of stages of which one would wait for ever, or that comes to nothing that can be read.
+
+    Raises:
+        PipelineError: ``request.contradictory``.
+    """
+    chosen = set(options.stages or ())
+    optional = [row.name for row in table.values() if Kind.UPLOAD not in row.consumes]
+    if unknown := sorted(chosen - set(optional)):
+        there_are = ", ".join(optional)
+        raise PipelineError("request.contradictory", f"stages: there is no '{unknown[0]}'; there are {there_are}.")
+    applying = [row for row in table.values() if row.applies(options)]
+    there = {Kind.UPLOAD, *(row.yields for row in applying)}
+    for row in applying:
+        if missing := [kind for kind in row.consumes if kind not in there and kind not in row.spares]:
+            maker = next(other.name for other in table.values() if other.yields is missing[0])
+            raise PipelineError("request.contradictory", f"stages: {row.name} needs {maker}.")
+    if Kind.TRANSCRIPT not in there:
+        maker = next(row.name for row in table.values() if row.yields is Kind.TRANSCRIPT)
+        raise PipelineError("request.contradictory", f"stages: without {maker} there is no transcript.")
+
+
 STAGES = stage_table(
     Stage("validate", consumes=(Kind.UPLOAD,), yields=Kind.MEDIA, max_attempts=5, weight=1),
     Stage(
@@ -138,11 +168,12 @@ STAGES = stage_table(
         memory_mib=4096,
         timeout_s=4 * 3600.0,
         weight=35,
-        applies=lambda options: options.diarize,
+        condition=lambda options: options.diarize,
     ),
     Stage(
         "attribute",
         consumes=(Kind.WORDS, Kind.TURNS),
+        spares=(Kind.TURNS,),
         yields=Kind.TRANSCRIPT,
         products=(Product(Kind.TRANSCRIPT, "transcript.json", "application/json"),),
         timeout_s=300.0,

@@ -23,6 +23,8 @@ TERMINAL = ("completed", "rejected", "failed", "canceled", "expired")
 def standin_cloud(folder: Path, **settings: Any) -> Iterator[LocalCloud]:
     """A running cloud in ``folder/cloud`` whose workers are stand-ins that read ``folder/behaviour.json``."""
     folder.mkdir(exist_ok=True)
+    # Tests send one recording again and again, and each job is to do its work.
+    settings.setdefault("reuse_days", 0.0)
     cloud = LocalCloud(
         Settings(data_dir=folder / "cloud", models_dir=folder, **settings),
         runner=LocalRunner(folder, folder / "logs", worker=STANDIN),

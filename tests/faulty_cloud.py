@@ -22,7 +22,7 @@ if __name__ == "__main__":
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     runner = LocalRunner(folder, folder / "logs", worker=STANDIN)
-    settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0, upload_late_s=1.0)
+    settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0, upload_late_s=1.0, reuse_days=0.0)
     cloud = LocalCloud(settings, port=port, runner=runner)
     audit(folder / "cloud" / "state.sqlite")
     faults = Faults(written_to(folder / passed), Fault(sys.argv[4]) if len(sys.argv) > 4 else None)

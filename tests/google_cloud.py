@@ -2,7 +2,8 @@
 
 Each function is what ``earwitness bundle`` writes, unpacked beside a virtual environment that holds what its
 ``requirements.txt`` names and nothing else, and served by the real ``functions-framework`` command. Uploads reach
-``on_upload`` as notifications of fake-gcs-server, events reach ``orchestrate`` as pushes of the Pub/Sub emulator.
+``on_upload`` as notifications of fake-gcs-server, events reach ``orchestrate`` and ``notify`` as pushes of the Pub/Sub
+emulator.
 """
 
 import os
@@ -30,7 +31,7 @@ from tests.emulators import Emulator, firestore_emulator, free_port, gcs_emulato
 
 PROJECT = "earwitness-test"
 UPLOADS, RESULTS = "earwitness-uploads", "earwitness-results"
-EVENTS, UPLOADED = "earwitness-events", "earwitness-uploaded"
+EVENTS, UPLOADED, DELIVERIES = "earwitness-events", "earwitness-uploaded", "earwitness-deliveries"
 SWEEP_INTERVAL_S = 1.0
 READY_S = 60.0
 
@@ -203,9 +204,12 @@ def _environment(
         "UPLOADS_BUCKET": UPLOADS,
         "RESULTS_BUCKET": RESULTS,
         "EVENTS_TOPIC": EVENTS,
+        "DELIVERIES_TOPIC": DELIVERIES,
+        "OUTBOUND_ALLOW": "127.0.0.0/8",
         "PUBLIC_URL": f"http://127.0.0.1:{ports['api']}",
         "REPORT_URL": f"http://127.0.0.1:{ports['on_report']}",
         "REPORT_KEYS": "a key for tests alone that is long enough",
+        "REUSE_DAYS": "0",  # each job is to do its work
         "AUTHENTICATE": "platform",  # the emulators send no identity tokens
         **{name.upper(): value for name, value in settings.items()},
     }
@@ -216,15 +220,22 @@ def _environment(
 def _subscribe(pubsub: Emulator, served: Mapping[str, FunctionProcess]) -> None:
     with _emulated(pubsub):
         publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
-    for topic, name in ((UPLOADED, "on_upload"), (EVENTS, "orchestrate")):
+    for topic in (UPLOADED, EVENTS, DELIVERIES):
+        publisher.create_topic(name=publisher.topic_path(PROJECT, topic))
+    for topic, name, function in (
+        (UPLOADED, "on_upload", "on_upload"),
+        (EVENTS, "orchestrate", "orchestrate"),
+        (EVENTS, "notify", "notify"),
+        (EVENTS, "fetch", "fetch"),
+        (DELIVERIES, "deliveries", "notify"),
+    ):
         path = publisher.topic_path(PROJECT, topic)
-        publisher.create_topic(name=path)
         subscriber.create_subscription(
             request={
                 "name": subscriber.subscription_path(PROJECT, name),
                 "topic": path,
-                "push_config": {"push_endpoint": served[name].url},
-                "enable_message_ordering": topic == EVENTS,
+                "push_config": {"push_endpoint": served[function].url},
+                "enable_message_ordering": topic != UPLOADED,
                 "ack_deadline_seconds": 60,
                 "retry_policy": {"minimum_backoff": {"seconds": 1}, "maximum_backoff": {"seconds": 10}},
             }

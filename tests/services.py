@@ -81,6 +81,7 @@ def told_services(folder: Path) -> Iterator[GivenServices]:
         jobs=LocalJobStore(database),
         documents=LocalDocumentStore(database),
         events=queue,
+        deliveries=queue,
         objects=objects,
         runner=KeepingRunner(),
         prober=TrustingProber(),

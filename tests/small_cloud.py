@@ -103,6 +103,7 @@ class SmallCloud:
                 jobs=self._jobs,
                 documents=LocalDocumentStore(self._database),
                 events=self._queue,
+                deliveries=self._queue,
                 objects=self._objects,
                 runner=self._runner,
                 prober=TrustingProber(),

@@ -59,7 +59,11 @@ def answer(request: dict[str, Any], model: str = "stand-in") -> dict[str, Any]:
 
 def _work(client: httpx.Client, request: dict[str, Any], wanted: dict[str, Any], model: str) -> dict[str, Any]:
     if wanted.get("sleep_s"):
-        _report(client, request, {"type": "stage.progressed", "progress": 0.5, "partial_text": "half of it"})
+        _report(
+            client,
+            request,
+            {"type": "stage.progressed", "progress": 0.5, "partial_text": wanted.get("partial", "half of it")},
+        )
         time.sleep(wanted["sleep_s"])
     if "fail" in wanted:
         _report(client, request, {"type": "stage.failed", "error": wanted["fail"]})

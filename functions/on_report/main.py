@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from infra.bodies import read_body
+from infra.observability.context import is_traceparent
+from infra.observability.tracing import span
 from infra.pipeline.reports import receive_report
 from infra.wiring import services
 from shared.errors import PipelineError
@@ -24,7 +26,9 @@ async def on_report(request: Request) -> JSONResponse:
         if scheme.lower() != "bearer":
             raise PipelineError("request.unauthorized")
         report: Any = REPORT.validate_json(await read_body(request), extra="ignore")
-        wanted = await run_in_threadpool(receive_report, services(), job_id, report, token)
+        traceparent = request.headers.get("traceparent", "")
+        with span(f"report {report.type}", traceparent if is_traceparent(traceparent) else "", job_id=job_id):
+            wanted = await run_in_threadpool(receive_report, services(), job_id, report, token)
     except ValidationError:
         error = PipelineError("request.invalid", "This is not a report.")
         return JSONResponse(error.info.model_dump(), error.http_status)

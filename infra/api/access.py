@@ -10,6 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from starlette.concurrency import run_in_threadpool
 
 from infra.api.edge import ANSWER_HEADERS
+from infra.observability.context import note
 from infra.pipeline.keys import authenticate
 from infra.wiring import Services, services
 from shared.errors import PipelineError
@@ -106,6 +107,7 @@ def allowed(*scopes: str) -> Any:
             limit = principal.requests_per_minute or found.settings.requests_per_minute
             request.scope[ANSWER_HEADERS].update(gate.count(principal, limit))
         request.state.principal = principal
+        note(tenant_id=principal.tenant_id)
         principal.check(*scopes)
         return principal
 

@@ -2,12 +2,15 @@
 
 import logging
 import secrets
+import time
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.api.problems import problem
+from infra.observability.context import concerning, is_traceparent, new_traceparent
+from infra.observability.requests import request_counts
+from infra.observability.tracing import describe_span, span
 from shared.errors import PipelineError
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,10 @@ HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+_RAW_HEADERS = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
+# Where there is no route, or a method nobody knows: anyone could make up names without end.
+_OTHER = "other"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
 class Edge:
@@ -43,23 +50,49 @@ class Edge:
         request_id = f"req_{secrets.token_hex(12)}"
         scope["request_id"] = request_id
         scope[ANSWER_HEADERS] = {}
-        is_begun = False
+        scope.pop("route", None)  # of whatever serves this application
+        begun = time.perf_counter()
+        status = 0
 
         async def completed(message: Message) -> None:
-            nonlocal is_begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                is_begun = True
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                headers.update(scope[ANSWER_HEADERS])
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                status = message["status"]
+                message["headers"] = _complete(message["headers"], request_id, scope[ANSWER_HEADERS])
             await send(message)
 
-        try:
-            await self._app(scope, receive, completed)
-        except Exception:  # the last place where it can become an answer
-            log.exception("%s %s broke (%s)", scope["method"], scope["path"], request_id)
-            if is_begun:
-                raise
-            await problem(PipelineError("internal"))(scope, receive, completed)
+        with concerning(request_id=request_id), span("http request", _traceparent(scope)):
+            try:
+                await self._app(scope, receive, completed)
+            except Exception:  # the last place where it can become an answer
+                log.exception("%s %s broke (%s)", scope["method"], scope["path"], request_id)
+                if status:
+                    raise
+                await problem(PipelineError("internal"))(scope, receive, completed)
+            finally:
+                method = scope["method"] if scope["method"] in _METHODS else _OTHER
+                route = _route(scope)
+                request_counts.add(method, route, status, time.perf_counter() - begun)
+                describe_span(f"{method} {route}", **{"http.response.status_code": status})
+
+
+def _complete(given: list[tuple[bytes, bytes]], request_id: str, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer, and what every answer has beside them."""
+    names = {name for name, _ in given}
+    added = [(b"x-request-id", request_id.encode())]
+    added += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+    return [*given, *added, *(header for header in _RAW_HEADERS if header[0] not in names)]
+
+
+def _traceparent(scope: Scope) -> str:
+    """The trace that the caller says the request is of, or a new one."""
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            found: str = value.decode("latin-1")
+            return found if is_traceparent(found) else new_traceparent()
+    return new_traceparent()
+
+
+def _route(scope: Scope) -> str:
+    """The path as the reference names it, never the one that was asked for."""
+    return str(getattr(scope.get("route"), "path", _OTHER))

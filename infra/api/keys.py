@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from infra.api.access import allowed, gate
+from infra.api.idempotency import once
 from infra.api.problems import documented
+from infra.api.strict import Body
 from infra.pipeline.keys import NewKey, create_key, list_keys, revoke_key, rotate_key
 from infra.wiring import services
 from shared.errors import PipelineError
@@ -20,13 +22,15 @@ MAY_WRITE = allowed("keys:write")
 MAX_GRACE_S = 7 * 24 * 3600.0
 
 
-class CreateKey(BaseModel):
+# A scope that is not there is refused with a list of those that are.
+Scope = Annotated[str, WithJsonSchema({"type": "string", "enum": list(SCOPES)})]
+
+
+class CreateKey(Body):
     """A key that is to be made."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: str = Field(min_length=1, max_length=100, description="Your word for it.")
-    scopes: list[str] = Field(
+    scopes: list[Scope] = Field(
         default=list(DEFAULT_SCOPES), min_length=1, max_length=len(SCOPES), description=f"Of {', '.join(SCOPES)}."
     )
     requests_per_minute: int | None = Field(
@@ -34,10 +38,8 @@ class CreateKey(BaseModel):
     )
 
 
-class RotateKey(BaseModel):
+class RotateKey(Body):
     """How a key is rotated."""
-
-    model_config = ConfigDict(extra="forbid")
 
     grace_s: float = Field(default=0.0, ge=0, le=MAX_GRACE_S, description="How long the old token is good beside it.")
 
@@ -69,7 +71,8 @@ class KeyPage(BaseModel):
     next_cursor: str | None = Field(description="For the next page; none is left where it is null.")
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=documented(409))
+@once(secret=True)
 def create(body: CreateKey, caller: Annotated[Principal, MAY_WRITE]) -> CreatedKey:
     """Make a key. It can be allowed nothing that yours is not."""
     if beyond := [scope for scope in body.scopes if scope in SCOPES and scope not in caller.scopes]:
@@ -98,7 +101,8 @@ def page(
     )
 
 
-@router.post("/{key_id}/rotate", responses=documented(404))
+@router.post("/{key_id}/rotate", responses=documented(404, 409))
+@once(secret=True)
 def rotate(key_id: str, body: RotateKey, caller: Annotated[Principal, MAY_WRITE]) -> CreatedKey:
     """Give a key another token."""
     made = rotate_key(services(), caller.tenant_id, key_id, grace_s=body.grace_s, actor=caller.key_id)

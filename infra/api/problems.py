@@ -38,6 +38,7 @@ class Problem(BaseModel):
     code: str = Field(description="Stable: to be compared by programs.")
     retryable: bool = Field(description="Whether the same request may succeed later.")
     errors: list["FieldError"] = Field(default=[], description="Each part of the request that is wrong.")
+    error: "OpenAIError" = Field(description="The same as OpenAI's clients read it.")
 
 
 class FieldError(BaseModel):
@@ -47,20 +48,20 @@ class FieldError(BaseModel):
     message: str
 
 
+class OpenAIError(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
 def problem(
     error: PipelineError, *, errors: list[dict[str, str]] | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The answer for an error."""
-    body: dict[str, Any] = {
-        "type": f"{services().settings.public_url.rstrip('/')}/errors#{error.code}",
-        "title": CATALOGUE[error.code].meaning,
-        "status": error.http_status,
-        "detail": error.message,
-        "code": error.code,
-        "retryable": error.retryable,
-        # What OpenAI's client shows.
-        "error": {"message": error.message, "type": error.code.partition(".")[0], "param": None, "code": error.code},
-    }
+    body = problem_body(error, services().settings.public_url)
     if errors:
         body["errors"] = errors
     told = dict(headers or {})
@@ -69,6 +70,24 @@ def problem(
     if "retry_after_s" in error.details:
         told["retry-after"] = str(error.details["retry_after_s"])
     return JSONResponse(body, error.http_status, headers=told, media_type=MEDIA_TYPE)
+
+
+def problem_body(error: PipelineError, public_url: str) -> dict[str, Any]:
+    """The members of a problem."""
+    return {
+        "type": f"{public_url.rstrip('/')}/errors#{error.code}",
+        "title": CATALOGUE[error.code].meaning,
+        "status": error.http_status,
+        "detail": error.message,
+        "code": error.code,
+        "retryable": error.retryable,
+        "error": openai_error(error),
+    }
+
+
+def openai_error(error: PipelineError) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    return {"message": error.message, "type": error.code.partition(".")[0], "param": None, "code": error.code}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -99,9 +118,15 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     # Never what was sent: it may be a secret.
-    errors = [{"where": _where(found["loc"]), "message": found["msg"]} for found in error.errors()[:_MAX_ERRORS]]
+    errors = [
+        {"where": _where(found["loc"]), "message": found["msg"].removeprefix("Value error, ")}
+        for found in error.errors()[:_MAX_ERRORS]
+    ]
     first = errors[0]
-    return problem(PipelineError("request.invalid", f"{first['where'] or 'body'}: {first['message']}"), errors=errors)
+    # Rules between fields are ours; the reference, which has none of them, calls such a request valid.
+    contradicts = all(found["type"] == "value_error" for found in error.errors())
+    code = "request.contradictory" if contradicts else "request.invalid"
+    return problem(PipelineError(code, f"{first['where'] or 'body'}: {first['message']}"), errors=errors)
 
 
 def _where(location: tuple[str | int, ...]) -> str:

@@ -1,26 +1,179 @@
-"""Transcripts of completed jobs."""
+"""Reading transcripts: exports, sentences, paragraphs, search."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, Field, ValidationError
 
 from infra.api.access import allowed
 from infra.api.problems import documented
 from infra.exports import FORMATS, render
-from infra.pipeline.transcripts import read_transcript
+from infra.pipeline.transcripts import FoundTranscript, read_transcript
 from infra.wiring import services
+from shared.errors import PipelineError
 from shared.keys import Principal
+from shared.options import CaptionRules
+from shared.search import Match, search
+from shared.sentences import Paragraph, Sentence, paragraphs, sentences
+from shared.transcript import Transcript
+
+T = TypeVar("T")
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}/transcript", tags=["transcripts"], responses=documented(400, 401, 403, 404, 409, 429, 503)
 )
 
+MAY_READ = allowed("transcripts:read")
+MAX_VERSION = 10**8 - 1
+Cursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$", description="As the page before has said.")]
+VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION, description="Of the version.")]
+ETAG: dict[str, Any] = {
+    "etag": {"description": "The version, in quotes, for If-Match.", "schema": {"type": "string"}},
+}
 
-@router.get("")
+
+class SentencePage(BaseModel):
+    """Sentences, in order of time."""
+
+    version: int = Field(description="Of the transcript.")
+    language: str
+    data: list[Sentence]
+    next_cursor: str | None = Field(description="For the next page; none is left where it is null.")
+
+
+class ParagraphPage(BaseModel):
+    """Paragraphs, in order of time."""
+
+    version: int = Field(description="Of the transcript.")
+    language: str
+    data: list[Paragraph]
+    next_cursor: str | None = Field(description="For the next page; none is left where it is null.")
+
+
+class MatchPage(BaseModel):
+    """Places where something was found, in order of time."""
+
+    version: int = Field(description="Of the transcript.")
+    total: int = Field(description="How many there are on all pages.")
+    data: list[Match]
+    next_cursor: str | None = Field(description="For the next page; none is left where it is null.")
+
+
+def found_transcript(
+    job_id: str,
+    caller: Annotated[Principal, MAY_READ],
+    version: Annotated[
+        int | None, Query(ge=1, le=MAX_VERSION, description="The current one if left out; 1 is as it was transcribed.")
+    ] = None,
+) -> FoundTranscript:
+    """The transcript that the path and the query ask for, if it is the caller's."""
+    return read_transcript(services(), job_id, caller.tenant_id, version=version)
+
+
+Found = Annotated[FoundTranscript, Depends(found_transcript)]
+
+
+def caption_changes(
+    max_line_characters: Annotated[int | None, Query(ge=10, le=200, description="Of the longest line.")] = None,
+    max_lines: Annotated[int | None, Query(ge=1, le=4, description="Of one caption.")] = None,
+    min_duration_s: Annotated[float | None, Query(ge=0, le=10, description="Where there is room.")] = None,
+    max_duration_s: Annotated[float | None, Query(ge=1, le=30, description="Longer captions are split.")] = None,
+    max_gap_s: Annotated[float | None, Query(ge=0.1, le=10, description="A longer pause parts captions.")] = None,
+) -> dict[str, float]:
+    """How captions are to be cut otherwise than the job's options say."""
+    given = {
+        "max_line_characters": max_line_characters,
+        "max_lines": max_lines,
+        "min_duration_s": min_duration_s,
+        "max_duration_s": max_duration_s,
+        "max_gap_s": max_gap_s,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@router.get(
+    "",
+    response_model=None,
+    responses={
+        200: {
+            "model": Transcript,
+            "content": {kind.media_type: {} for kind in FORMATS.values()},
+            "headers": ETAG,
+        },
+        **documented(422),
+    },
+)
 def transcript(
-    job_id: str, caller: Annotated[Principal, allowed("transcripts:read")], format: str = "json"
+    found: Found,
+    changes: Annotated[dict[str, float], Depends(caption_changes)],
+    format: Annotated[
+        str, Query(max_length=20, description="Of the export.", json_schema_extra={"enum": list(FORMATS)})
+    ] = "json",
 ) -> Response:
-    """The transcript of a completed job, in any export format."""
-    found = read_transcript(services(), job_id, caller.tenant_id)
-    content = render(found.transcript, format, found.options.captions)
-    return Response(content, media_type=FORMATS[format].media_type)
+    """The transcript of a completed job, in any export format; captions are cut as the job's options say, or you."""
+    try:
+        rules = CaptionRules(**{**found.options.captions.model_dump(), **changes})
+    except ValidationError as error:
+        raise PipelineError("request.contradictory", "min_duration_s is greater than max_duration_s.") from error
+    content = render(found.transcript, format, rules)
+    return Response(content, media_type=FORMATS[format].media_type, headers={"etag": f'"{found.version.number}"'})
+
+
+@router.get("/sentences")
+def sentence_page(
+    found: Found,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Cursor = None,
+) -> SentencePage:
+    """The transcript sentence by sentence, each of one speaker, with its times and its words by number."""
+    data, next_cursor = _page(sentences(found.transcript), limit, cursor)
+    return SentencePage(
+        version=found.version.number, language=found.transcript.language, data=data, next_cursor=next_cursor
+    )
+
+
+@router.get("/paragraphs")
+def paragraph_page(
+    found: Found,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Cursor = None,
+) -> ParagraphPage:
+    """The transcript in paragraphs: cut where the speaker changes or pauses, and at a length that reads well."""
+    data, next_cursor = _page(paragraphs(found.transcript), limit, cursor)
+    return ParagraphPage(
+        version=found.version.number, language=found.transcript.language, data=data, next_cursor=next_cursor
+    )
+
+
+@router.get("/search")
+def matches(
+    found: Found,
+    q: Annotated[
+        str,
+        Query(
+            min_length=1,
+            max_length=200,
+            description="A word or a phrase. Case, accents and punctuation make no difference.",
+            examples=["good morning"],
+        ),
+    ],
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Cursor = None,
+) -> MatchPage:
+    """Where something was said: times, speaker, and the words around it."""
+    skip = int(cursor or 0)
+    places = search(found.transcript, q, limit=limit, skip=skip)
+    end = skip + len(places.matches)
+    return MatchPage(
+        version=found.version.number,
+        total=places.total,
+        data=list(places.matches),
+        next_cursor=str(end) if end < places.total else None,
+    )
+
+
+def _page(items: Sequence[T], limit: int, cursor: str | None) -> tuple[list[T], str | None]:
+    first = int(cursor or 0)
+    end = first + limit
+    return list(items[first:end]), str(end) if end < len(items) else None

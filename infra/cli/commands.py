@@ -45,6 +45,12 @@ def transcribe(
     max_speakers: Annotated[int | None, typer.Option(metavar="N")] = None,
     diarize: Annotated[bool, typer.Option("--diarize/--no-diarize", help="Tell speakers apart.")] = True,
     model: Annotated[str | None, typer.Option(help="Speech model; see 'earwitness models list'.")] = None,
+    hotwords: Annotated[
+        str, typer.Option(metavar="LIST", help="Names and terms that are likely to be said, by commas.")
+    ] = "",
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="Text as it could come before, in style and spelling.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON instead of text.")] = False,
 ) -> None:
     """Transcribe recordings on a private local cloud and print who said what."""
@@ -61,6 +67,8 @@ def transcribe(
             "num_speakers": speakers,
             "min_speakers": min_speakers,
             "max_speakers": max_speakers,
+            "hotwords": [word.strip() for word in hotwords.split(",") if word.strip()],
+            "initial_prompt": prompt.strip(),
         },
     )
     sys.exit(transcribe_files(files, wishes))

@@ -9,6 +9,7 @@ from infra.local.document_store import LocalDocumentStore
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
+from infra.pipeline.sources import FETCHING_EVENTS
 from infra.pipeline.outbox import Stores
 from infra.settings import Settings, load_settings
 from shared.errors import PipelineError
@@ -64,5 +65,5 @@ def _check_google(settings: Settings, data: Path | None) -> None:
 
 def _open_local(data: Path | None) -> LocalStores:
     database = open_state(data)
-    queue = EventQueue(database, {"orchestrate": ORCHESTRATED_EVENTS})
+    queue = EventQueue(database, {"orchestrate": ORCHESTRATED_EVENTS, "notify": (), "fetch": FETCHING_EVENTS})
     return LocalStores(SystemClock(), LocalJobStore(database), LocalDocumentStore(database), queue)

@@ -1,12 +1,13 @@
 """``earwitness up``: the local cloud, served until stopped."""
 
-import logging
 import signal
 import threading
 from pathlib import Path
 
 from infra.cli.console import errors_as_exit, stderr, stdout
 from infra.cli.weights import have_models, needed_models
+from infra.observability import observe
+from infra.observability.logs import install_logs
 from infra.settings import load_settings
 from shared.options import JobOptions
 
@@ -21,7 +22,8 @@ Try, with any recording:
        -H 'x-goog-content-length-range: 0,{max_bytes}' -H 'x-goog-if-generation-match: 0' \\
        "$(python3 -c 'import json; print(json.load(open("job.json"))["upload"]["url"])')"
   JOB=$(python3 -c 'import json; print(json.load(open("job.json"))["job"]["job_id"])')
-  until curl -s -H "$KEY" {url}/v1/jobs/$JOB | grep -E '"state":"(completed|failed|rejected)"'; do sleep 1; done
+  until curl -s -H "$KEY" {url}/v1/jobs/$JOB |
+    grep -E '"state":"(completed|failed|rejected)","revision"'; do sleep 1; done
   curl -s -H "$KEY" "{url}/v1/jobs/$JOB/transcript?format=txt"
 
 API reference: {url}/docs"""
@@ -38,13 +40,12 @@ Your API key was shown when this state was made, to be kept as $KEY; 'earwitness
 
 def serve(port: int, data: Path | None) -> int:
     """Serve until SIGINT or SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for quiet in ("httpx", "filelock"):
-        logging.getLogger(quiet).setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     settings = load_settings() if data is None else load_settings(data_dir=data.resolve())
+    install_logs(settings)
+    observe(settings)
     with errors_as_exit():
         have_models(needed_models(JobOptions()))
         from infra.local.cloud import LocalCloud

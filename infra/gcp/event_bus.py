@@ -92,5 +92,5 @@ def _message(event: Event) -> PubsubMessage:
     return PubsubMessage(
         data=event.to_json().encode(),
         ordering_key=event.jobid,
-        attributes={"type": event.type, "tenant_id": event.tenantid, "job_id": event.jobid},
+        attributes=event.attributes,
     )

@@ -3,7 +3,8 @@
 Who may read what is in ``firestore.rules``; the indexes of the queries below are in ``firestore.indexes.json``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from infra.gcp.optimistic import Bounds, Collection, Snapshot, insist, is_storab
 from shared.advance import Step
 from shared.errors import PipelineError
 from shared.events import Event
-from shared.jobs import Job, JobState
+from shared.jobs import Job, JobState, Selection
 
 T = TypeVar("T")
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 HISTORY = timedelta(days=30)
 MAX_WRITES = 500
 NOT_FOUND = 5  # google.rpc.Code
+# A field beside the job's own, by which jobs are found that have a pair of metadata.
+LABELS = "labels"
 
 
 class FirestoreJobStore:
@@ -39,6 +42,8 @@ class FirestoreJobStore:
         client: Of the database; its own retries are not used.
     """
 
+    is_near = False
+
     def __init__(self, client: firestore.Client) -> None:
         self._client = client
         self._collection = Collection(client, "jobs", _refusal, "job.conflict")
@@ -48,7 +53,7 @@ class FirestoreJobStore:
 
     def create(self, step: Step) -> None:
         """Store a new job and its events."""
-        self._collection.create(step.job.job_id, step.job.model_dump(), lambda batch: self._add_to_outbox(batch, step))
+        self._collection.create(step.job.job_id, _fields(step.job), lambda batch: self._add_to_outbox(batch, step))
 
     def get(self, job_id: str) -> Job:
         """The job as last committed."""
@@ -63,20 +68,57 @@ class FirestoreJobStore:
 
         def fields(result: tuple[Job, Step]) -> dict[str, Any] | None:
             before, step = result
-            return None if step.job is before else step.job.model_dump()
+            return None if step.job is before else _fields(step.job)
 
         return self._collection.update(
             job_id, changed, fields, lambda batch, result: self._add_to_outbox(batch, result[1])
         )[1]
 
-    def list(self, *, states: Sequence[JobState] = (), limit: int = 100, after: str | None = None) -> Sequence[Job]:
+    def list(
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        limit: int = 100,
+        after: str | None = None,
+        down_to: str | None = None,
+        of: Selection | None = None,
+    ) -> Sequence[Job]:
         """Jobs by id."""
-        query = self._jobs.order_by("job_id", direction=firestore.Query.DESCENDING).limit(limit)
-        if states:
-            query = query.where(filter=FieldFilter("state", "in", [str(state) for state in states]))
+        if of is not None:
+            return self._select(of, states or tuple(JobState), limit, after, down_to)
+        query = _in_states(self._jobs, states) if states else self._jobs
+        query = query.order_by("job_id", direction=firestore.Query.DESCENDING).limit(limit)
         if after is not None:
             query = query.start_after({"job_id": after})
         return [_job(snapshot) for snapshot in run_query(query)]
+
+    def _select(
+        self, of: Selection, states: Sequence[JobState], limit: int, after: str | None, down_to: str | None
+    ) -> Sequence[Job]:
+        """Jobs of a tenant. An index finds one pair of their metadata; who has all of them is looked at here."""
+        query = self._jobs.where(filter=FieldFilter("tenant_id", "==", of.tenant_id))
+        if of.owner_id is not None:
+            query = query.where(filter=FieldFilter("owner_id", "==", of.owner_id))
+        if of.metadata:
+            query = query.where(filter=FieldFilter(LABELS, "array_contains", _labels(of.metadata)[0]))
+        query = _in_states(query, states).order_by("job_id", direction=firestore.Query.DESCENDING).limit(limit)
+        if down_to is not None:
+            query = query.end_at({"job_id": down_to})
+        found: list[Job] = []
+        while True:
+            page = [_job(snapshot) for snapshot in run_query(query.start_after({"job_id": after}) if after else query)]
+            found += [job for job in page if of.metadata.items() <= job.metadata.items()]
+            if len(page) < limit or len(found) >= limit:
+                return found[:limit]
+            after = page[-1].job_id
+
+    def count(self, *states: JobState, tenant_id: str | None = None, limit: int = 10_000) -> int:
+        """How many jobs are in these states."""
+        jobs = self._jobs if tenant_id is None else self._jobs.where(filter=FieldFilter("tenant_id", "==", tenant_id))
+        query = _in_states(jobs, states or tuple(JobState)).limit(limit).count("jobs")
+        with translated("Firestore"):
+            found = insist(lambda bounds: query.get(**bounds()))
+        return int(found[0][0].value)
 
     def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
         """Events of the outbox that wait: a query by a field finds only documents that have it."""
@@ -167,6 +209,19 @@ def _pages(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _refusal(reason: str, job_id: str) -> PipelineError:
     message = f"There is no job '{job_id}'." if reason == "not_found" else None
     return PipelineError(f"job.{reason}", message, job_id=job_id)
+
+
+def _in_states(query: Any, states: Sequence[JobState]) -> Any:
+    return query.where(filter=FieldFilter("state", "in", [str(state) for state in states]))
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    return {**job.model_dump(), LABELS: _labels(job.metadata)}
+
+
+def _labels(metadata: Mapping[str, str]) -> list[str]:
+    """One short text for each name and value of a job's metadata: callers choose the names, and an index must not."""
+    return [hashlib.sha256(f"{name}={value}".encode()).hexdigest()[:32] for name, value in metadata.items()]
 
 
 def _job(snapshot: Snapshot) -> Job:

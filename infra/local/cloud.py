@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import threading
+from ipaddress import ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,8 +34,10 @@ from infra.local.object_server import object_server
 from infra.local.object_store import LocalObjectStore
 from infra.local.runner import LocalRunner
 from infra.local.signing import UrlSigner
+from infra.pipeline.following import follower
 from infra.pipeline.keys import keep_owner_key, owner_token
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
+from infra.pipeline.sources import FETCHING_EVENTS
 from infra.probe import ContentProber
 from infra.report_tokens import ReportTokens
 from infra.settings import Settings
@@ -49,7 +52,10 @@ SWEEP_INTERVAL_S = 1.0
 _SWEEP_S = 180.0
 _SWITCH_INTERVAL_S = 0.0005
 _KEY_BYTES = 32
-_FUNCTIONS = ("on_report", "on_upload", "orchestrate", "sweep")
+# Webhook attempts, each a thread that waits.
+_ATTEMPTS_AT_ONCE = 64
+_OWN_MACHINE = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_FUNCTIONS = ("fetch", "notify", "on_report", "on_upload", "orchestrate", "sweep")
 
 
 class LocalCloud:
@@ -82,12 +88,18 @@ class LocalCloud:
             self._lock.release()
             raise
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
-        self.settings = settings.model_copy(update={"public_url": self.url})
+        allowed = settings.outbound_allow or _OWN_MACHINE
+        self.settings = settings.model_copy(update={"public_url": self.url, "outbound_allow": allowed})
         key = _key(folder / "key")
         clock = SystemClock()
         self._database = Database(folder / "state.sqlite")
-        self.queue = EventQueue(self._database, {"orchestrate": ORCHESTRATED_EVENTS})
-        self.jobs = LocalJobStore(self._database)
+        self.queue = EventQueue(
+            self._database, {"orchestrate": ORCHESTRATED_EVENTS, "notify": (), "fetch": FETCHING_EVENTS}
+        )
+        # In a file of their own: however many wait for slow endpoints, nothing else waits for them.
+        self._deliveries_database = Database(folder / "deliveries.sqlite")
+        self.deliveries = EventQueue(self._deliveries_database, {})
+        self.jobs = LocalJobStore(self._database, follower.tell)
         self.documents = LocalDocumentStore(self._database)
         signer = UrlSigner(key)
         self.objects = LocalObjectStore(
@@ -110,6 +122,7 @@ class LocalCloud:
             jobs=self.jobs,
             documents=self.documents,
             events=self.queue,
+            deliveries=self.deliveries,
             objects=self.objects,
             runner=self.runner,
             prober=self._prober,
@@ -117,6 +130,9 @@ class LocalCloud:
             report_tokens=ReportTokens(key),
         )
         self._dispatcher = Dispatcher(self.queue, f"{self.url}/functions", token)
+        self._delivering = Dispatcher(
+            self.deliveries, f"{self.url}/functions", token, concurrency=_ATTEMPTS_AT_ONCE, function="notify"
+        )
         self._server = uvicorn.Server(
             uvicorn.Config(
                 _app(object_server(self.objects, signer, clock)),
@@ -138,24 +154,29 @@ class LocalCloud:
         self._prober.start()
         self.is_new = keep_owner_key(self.services, DEFAULT_TENANT, self.owner_token)
         self.queue.release_leases()
+        self.deliveries.release_leases()
         self.objects.remove_orphans()
         self._serving.start()
         self._dispatcher.start()
+        self._delivering.start()
         self._scheduler.start()
 
     def stop(self) -> None:
         """End every thread and process. What is unfinished goes on at the next start."""
         self._scheduler.stop()
         self._dispatcher.stop()
+        self._delivering.stop()
         self._server.should_exit = True
         if self._serving.is_alive():
             self._serving.join(timeout=5.0)
         self._dispatcher.close()
+        self._delivering.close()
         self.runner.close()
         self._prober.close()
         self._socket.close()
         wiring.install(None)
         self._database.close()
+        self._deliveries_database.close()
         self._lock.release()
 
     def __enter__(self) -> Self:

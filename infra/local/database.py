@@ -16,6 +16,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     document TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, job_id);
+CREATE INDEX IF NOT EXISTS jobs_by_tenant ON jobs (tenant_id, job_id);
+CREATE INDEX IF NOT EXISTS jobs_by_tenant_and_state ON jobs (tenant_id, state, job_id);
+CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (tenant_id, json_extract(document, '$.owner_id'), job_id);
 
 CREATE TABLE IF NOT EXISTS outbox (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, job_id TEXT NOT NULL,
@@ -40,6 +43,7 @@ CREATE TABLE IF NOT EXISTS messages (
     due_at REAL NOT NULL DEFAULT 0, last_error TEXT
 );
 CREATE INDEX IF NOT EXISTS messages_by_key ON messages (subscription, ordering_key, sequence);
+CREATE INDEX IF NOT EXISTS messages_due ON messages (due_at);
 CREATE TABLE IF NOT EXISTS dead_letters (
     sequence INTEGER PRIMARY KEY, subscription TEXT NOT NULL, ordering_key TEXT, headers TEXT NOT NULL,
     body BLOB NOT NULL, attempts INTEGER NOT NULL, last_error TEXT, died_at REAL NOT NULL

@@ -14,8 +14,9 @@ from shared.errors import PipelineError
 log = logging.getLogger(__name__)
 
 _MAX_WAIT_S = 1.0
-# Uploads are looked at one after the other: more deliveries of them would only take places from quick ones.
-SLOW_SUBSCRIPTIONS = {"on_upload": 2}
+# Uploads are looked at one after the other, and fetching waits for others' servers: more deliveries of them would only
+# take places from quick ones.
+SLOW_SUBSCRIPTIONS = {"on_upload": 2, "fetch": 3}
 
 
 class Dispatcher:
@@ -26,11 +27,15 @@ class Dispatcher:
         functions_url: A message of subscription ``x`` is posted to ``{functions_url}/x``.
         token: Bearer token that the functions demand.
         concurrency: Deliveries under way at once.
+        function: Gets the messages of all subscriptions, instead of the one of the subscription's name.
     """
 
-    def __init__(self, queue: EventQueue, functions_url: str, token: str, *, concurrency: int = 8) -> None:
+    def __init__(
+        self, queue: EventQueue, functions_url: str, token: str, *, concurrency: int = 8, function: str = ""
+    ) -> None:
         self._queue = queue
         self._functions_url = functions_url
+        self._function = function
         self._client = httpx.Client(
             timeout=httpx.Timeout(LEASE_S - 10.0, connect=5.0),
             headers={"authorization": f"Bearer {token}"},
@@ -110,7 +115,9 @@ class Dispatcher:
     def _post(self, message: Message) -> str | None:
         try:
             response = self._client.post(
-                f"{self._functions_url}/{message.subscription}/", content=message.body, headers=message.headers
+                f"{self._functions_url}/{self._function or message.subscription}/",
+                content=message.body,
+                headers=message.headers,
             )
         except httpx.HTTPError as error:
             return f"{type(error).__name__}"

@@ -7,13 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from infra.local.database import Database
 from shared.errors import PipelineError
 from shared.events import Event
-from shared.ports import DeadLetter
+from shared.ports import DeadLetter, Waiting
+from shared.webhooks import Delivery
 
+# The subscription of webhook deliveries.
+DELIVERIES = "deliveries"
 LEASE_S = 600.0
+# When a message is due that is behind another of its key: looking for what is due must not look at thousands of these.
+_BEHIND = 9e15
 MAX_ATTEMPTS = 50
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 30.0
@@ -37,7 +43,8 @@ class Message:
 class EventQueue:
     """Messages in SQLite, kept until their subscriber has accepted them.
 
-    Implements :class:`shared.ports.EventBus` and :class:`shared.ports.DeadLetters`.
+    Implements :class:`shared.ports.EventBus`, :class:`shared.ports.Queue`, :class:`shared.ports.DeliveryQueue`
+    and :class:`shared.ports.DeadLetters`.
 
     Messages of one ordering key are delivered to a subscription one after the other, each until it is accepted
     or given up; messages without a key in any order.
@@ -69,6 +76,16 @@ class EventQueue:
                         enqueue(connection, subscription, event.jobid, headers, body)
         self.arrived.set()
 
+    def put(self, deliveries: Sequence[Delivery], /) -> None:
+        """Have webhook deliveries attempted (:class:`shared.ports.DeliveryQueue`)."""
+        with self._database.write() as connection:
+            for delivery in deliveries:
+                attributes = {"delivery_id": delivery.document_id, "tenant_id": delivery.tenant_id}
+                at = datetime.fromtimestamp(self._now(), UTC)
+                headers, body = _pubsub_message(delivery.document_id, at, delivery.lane, attributes, b"{}")
+                enqueue(connection, DELIVERIES, delivery.lane, headers, body)
+        self.arrived.set()
+
     def lease(self, limit: int, *, without: Sequence[str] = ()) -> Sequence[Message]:
         """Take due messages, of all subscriptions but some.
 
@@ -78,12 +95,20 @@ class EventQueue:
         with self._database.write() as connection:
             rows = connection.execute(
                 """
-                UPDATE messages SET due_at = :until, attempts = attempts + 1 WHERE sequence IN (
-                    SELECT m.sequence FROM messages m WHERE m.due_at <= :now
-                    AND m.subscription NOT IN (SELECT value FROM json_each(:without)) AND NOT EXISTS (
+                WITH allowed AS NOT MATERIALIZED (
+                    SELECT m.sequence, m.due_at FROM messages m
+                    WHERE m.subscription NOT IN (SELECT value FROM json_each(:without)) AND NOT EXISTS (
                         SELECT 1 FROM messages e WHERE e.subscription = m.subscription
                         AND e.ordering_key = m.ordering_key AND e.sequence < m.sequence
-                    ) ORDER BY m.sequence LIMIT :limit
+                    )
+                ), fresh AS (
+                    SELECT sequence FROM allowed WHERE due_at = 0 ORDER BY sequence LIMIT :limit
+                ), again AS (
+                    SELECT sequence FROM allowed WHERE due_at > 0 AND due_at <= :now ORDER BY due_at LIMIT :limit
+                )
+                UPDATE messages SET due_at = :until, attempts = attempts + 1 WHERE sequence IN (
+                    SELECT sequence FROM (SELECT * FROM fresh UNION ALL SELECT * FROM again)
+                    ORDER BY sequence LIMIT :limit
                 ) RETURNING sequence, subscription, headers, body, attempts
                 """,
                 {"now": now, "until": now + LEASE_S, "limit": limit, "without": json.dumps(list(without))},
@@ -96,7 +121,7 @@ class EventQueue:
     def acknowledge(self, message: Message) -> None:
         """The subscriber accepted it."""
         with self._database.write() as connection:
-            connection.execute("DELETE FROM messages WHERE sequence = ?", (message.sequence,))
+            _remove(connection, message.sequence)
         self.arrived.set()  # the next of its key may go
 
     def reject(self, message: Message, error: str) -> None:
@@ -111,7 +136,7 @@ class EventQueue:
                     """,
                     (error, now, message.sequence),
                 )
-                connection.execute("DELETE FROM messages WHERE sequence = ?", (message.sequence,))
+                _remove(connection, message.sequence)
             else:
                 pause_s = min(FIRST_BACKOFF_S * 2 ** (message.attempts - 1), MAX_BACKOFF_S)
                 connection.execute(
@@ -123,12 +148,34 @@ class EventQueue:
     def release_leases(self) -> None:
         """Make every message due: only for the one process that owns the queue, when it starts."""
         with self._database.write() as connection:
-            connection.execute("UPDATE messages SET due_at = 0")
+            connection.execute(
+                """
+                UPDATE messages SET due_at = CASE WHEN EXISTS (
+                    SELECT 1 FROM messages e WHERE e.subscription = messages.subscription
+                    AND e.ordering_key = messages.ordering_key AND e.sequence < messages.sequence
+                ) THEN ? ELSE 0 END
+                """,
+                (_BEHIND,),
+            )
 
     def next_due_s(self) -> float | None:
         """Seconds until some message is due, or ``None`` when there is none."""
         (row,) = self._database.query("SELECT min(due_at) AS due_at FROM messages")
         return None if row["due_at"] is None else max(0.0, row["due_at"] - self._now())
+
+    def waiting(self) -> Mapping[str, Waiting]:
+        """What waits, by subscription; each message has waited since what it tells of happened."""
+        rows = self._database.query(
+            "SELECT subscription, count(*) AS depth, min(json_extract(headers, '$.\"ce-time\"')) AS since"
+            " FROM messages GROUP BY subscription"
+        )
+        return {
+            row["subscription"]: Waiting(
+                row["depth"],
+                max(0.0, self._now() - datetime.fromisoformat(row["since"]).timestamp()) if row["since"] else 0.0,
+            )
+            for row in rows
+        }
 
     def depth(self) -> int:
         """Messages that are not yet accepted."""
@@ -149,13 +196,8 @@ class EventQueue:
             if unknown := wanted - known.keys():
                 raise PipelineError("request.invalid", f"There is no dead letter {min(unknown)}.")
             for sequence in sorted(known[name] for name in wanted):
-                connection.execute(
-                    """
-                    INSERT INTO messages (subscription, ordering_key, headers, body)
-                    SELECT subscription, ordering_key, headers, body FROM dead_letters WHERE sequence = ?
-                    """,
-                    (sequence,),
-                )
+                (row,) = connection.execute("SELECT * FROM dead_letters WHERE sequence = ?", (sequence,))
+                enqueue(connection, row["subscription"], row["ordering_key"], json.loads(row["headers"]), row["body"])
                 connection.execute("DELETE FROM dead_letters WHERE sequence = ?", (sequence,))
         self.arrived.set()
         return len(wanted)
@@ -180,26 +222,53 @@ def enqueue(
 ) -> None:
     """Put one message into the queue, within the caller's transaction."""
     connection.execute(
-        "INSERT INTO messages (subscription, ordering_key, headers, body) VALUES (?, ?, ?, ?)",
-        (subscription, ordering_key, json.dumps(headers), body),
+        """
+        INSERT INTO messages (subscription, ordering_key, headers, body, due_at) VALUES (
+            ?1, ?2, ?3, ?4,
+            CASE WHEN EXISTS (SELECT 1 FROM messages WHERE subscription = ?1 AND ordering_key = ?2) THEN ?5 ELSE 0 END
+        )
+        """,
+        (subscription, ordering_key, json.dumps(headers), body, _BEHIND),
     )
+
+
+def _remove(connection: sqlite3.Connection, sequence: int) -> None:
+    """Take a message out of the queue; the next of its key is due."""
+    gone = connection.execute(
+        "DELETE FROM messages WHERE sequence = ? RETURNING subscription, ordering_key", (sequence,)
+    ).fetchall()
+    for row in gone:
+        connection.execute(
+            """
+            UPDATE messages SET due_at = 0 WHERE due_at = ? AND sequence = (
+                SELECT min(sequence) FROM messages WHERE subscription = ? AND ordering_key = ?
+            )
+            """,
+            (_BEHIND, row["subscription"], row["ordering_key"]),
+        )
 
 
 def pubsub_delivery(event: Event) -> tuple[dict[str, str], bytes]:
     """An event as Eventarc delivers a Pub/Sub message: CloudEvent headers and body."""
+    return _pubsub_message(event.id, event.time, event.jobid, event.attributes, event.to_json().encode())
+
+
+def _pubsub_message(
+    message_id: str, at: datetime, key: str, attributes: Mapping[str, str], data: bytes
+) -> tuple[dict[str, str], bytes]:
     message = {
-        "messageId": event.id,
-        "publishTime": event.time.isoformat(),
-        "orderingKey": event.jobid,
-        "attributes": {"type": event.type, "tenant_id": event.tenantid, "job_id": event.jobid},
-        "data": base64.b64encode(event.to_json().encode()).decode(),
+        "messageId": message_id,
+        "publishTime": at.isoformat(),
+        "orderingKey": key,
+        "attributes": attributes,
+        "data": base64.b64encode(data).decode(),
     }
     headers = {
         "ce-specversion": "1.0",
-        "ce-id": event.id,
+        "ce-id": message_id,
         "ce-source": "//pubsub.googleapis.com/projects/local/topics/events",
         "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-        "ce-time": event.time.isoformat(),
+        "ce-time": at.isoformat(),
         "content-type": "application/json",
     }
     body = {"subscription": "projects/local/subscriptions/events", "message": message}

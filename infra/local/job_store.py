@@ -8,16 +8,24 @@ from infra.local.database import Database
 from shared.advance import Step
 from shared.errors import PipelineError
 from shared.events import Event
-from shared.jobs import Job, JobState
+from shared.jobs import Job, JobState, Selection
 
 _SELECT = "SELECT document FROM jobs WHERE job_id = ?"
 
 
 class LocalJobStore:
-    """Implements :class:`shared.ports.JobStore`. The write lock of SQLite serialises changes, so none conflicts."""
+    """Implements :class:`shared.ports.JobStore`. The write lock of SQLite serialises changes, so none conflicts.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where jobs are kept.
+        committed: Told the id of each job that was changed here, right after its commit.
+    """
+
+    is_near = True
+
+    def __init__(self, database: Database, committed: Callable[[str], None] = lambda _job_id: None) -> None:
         self._database = database
+        self._committed = committed
 
     def create(self, step: Step) -> None:
         """Store a new job and its events."""
@@ -47,17 +55,32 @@ class LocalJobStore:
                     (step.job.state, step.job.revision, step.job.to_json(), job_id),
                 )
                 _add_to_outbox(connection, step.events)
+        if step.job is not before:
+            self._committed(job_id)
         return step
 
-    def list(self, *, states: Sequence[JobState] = (), limit: int = 100, after: str | None = None) -> Sequence[Job]:
+    def list(
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        limit: int = 100,
+        after: str | None = None,
+        down_to: str | None = None,
+        of: Selection | None = None,
+    ) -> Sequence[Job]:
         """Jobs by id."""
-        wanted = list(states) or list(JobState)
-        marks = ", ".join("?" * len(wanted))
+        where, values = _where(states, of)
         rows = self._database.query(
-            f"SELECT document FROM jobs WHERE state IN ({marks}) AND job_id < ? ORDER BY job_id DESC LIMIT ?",  # noqa: S608 (question marks only)
-            (*wanted, after or "\U0010ffff", limit),
+            f"SELECT document FROM jobs WHERE {where} AND job_id < ? AND job_id >= ? ORDER BY job_id DESC LIMIT ?",  # noqa: S608 (question marks only)
+            (*values, after or "\U0010ffff", down_to or "", limit),
         )
         return [Job.from_json(row["document"]) for row in rows]
+
+    def count(self, *states: JobState, tenant_id: str | None = None, limit: int = 10_000) -> int:
+        """How many jobs are in these states."""
+        where, values = _where(states, Selection(tenant_id=tenant_id) if tenant_id is not None else None)
+        statement = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {where} LIMIT ?)"  # noqa: S608 (question marks only)
+        return int(self._database.query(statement, (*values, limit))[0][0])
 
     def unpublished(self, *, limit: int = 100, job_id: str | None = None) -> Sequence[Event]:
         """Events of the outbox."""
@@ -98,6 +121,22 @@ class LocalJobStore:
         """Every event a job has caused, published or not, in order: published rows stay as its history."""
         rows = self._database.query("SELECT event FROM outbox WHERE job_id = ? ORDER BY sequence", (job_id,))
         return [Event.from_json(row["event"]) for row in rows]
+
+
+def _where(states: Sequence[JobState], of: Selection | None) -> tuple[str, list[object]]:
+    """A condition and what its question marks stand for. Its expressions are those of the indexes."""
+    wanted = states or tuple(JobState)
+    conditions, values = [f"state IN ({', '.join('?' * len(wanted))})"], [*map(str, wanted)]
+    if of is not None:
+        conditions.append("tenant_id = ?")
+        values.append(of.tenant_id)
+        if of.owner_id is not None:
+            conditions.append("json_extract(document, '$.owner_id') = ?")
+            values.append(of.owner_id)
+        for pair in of.metadata.items():
+            conditions.append("EXISTS (SELECT 1 FROM json_each(document, '$.metadata') WHERE key = ? AND value = ?)")
+            values.extend(pair)
+    return " AND ".join(conditions), list(values)
 
 
 def _parse(rows: Sequence[sqlite3.Row], job_id: str) -> Job:

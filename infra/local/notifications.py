@@ -1,6 +1,7 @@
 """Finalize events, as Eventarc delivers Cloud Storage's."""
 
 import json
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from shared.media import ObjectInfo
@@ -14,6 +15,8 @@ def finalized(info: ObjectInfo) -> tuple[dict[str, str], bytes]:
         "ce-source": f"//storage.googleapis.com/projects/_/buckets/{info.bucket}",
         "ce-subject": f"objects/{quote(info.name)}",
         "ce-type": "google.cloud.storage.object.v1.finalized",
+        # Generations are microseconds.
+        "ce-time": datetime.fromtimestamp((info.generation or 0) / 1_000_000, UTC).isoformat(),
         "content-type": "application/json",
     }
     resource = {

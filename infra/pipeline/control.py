@@ -5,15 +5,22 @@ the API, which knows no runner, and by the command line beside a cloud that runs
 whoever hears of the event.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
+
+from infra.pipeline.audit import note
 from infra.pipeline.dispatch import URL_GRACE_S, URL_LIFE_S, artifact_ref
-from infra.pipeline.intake import upload_ref
+from infra.pipeline.intake import first_id_at, upload_ref
 from infra.pipeline.outbox import Stores, publish_committed
+from infra.pipeline.reuse import forget
+from infra.pipeline.sources import forget_url, is_ours
+from infra.pipeline.versions import erase_versions
 from infra.wiring import Services
 from shared.advance import advance
 from shared.endings import calls_under_way
 from shared.errors import PipelineError
 from shared.events import Fact, JobCanceled, JobDeleted, JobErased, JobRetried
-from shared.jobs import Job, JobState
+from shared.jobs import Job, JobState, Selection
 from shared.stages import STAGES
 
 # After these events calls may be under way that nobody waits for.
@@ -32,34 +39,81 @@ def find_job(stores: Stores, job_id: str, tenant_id: str | None = None) -> Job:
     return job
 
 
-def cancel_job(stores: Stores, job_id: str) -> Job:
+def list_jobs(
+    stores: Stores,
+    of: Selection,
+    *,
+    states: Sequence[JobState] = (),
+    limit: int = 100,
+    after: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+) -> Sequence[Job]:
+    """Jobs of a tenant that are not deleted, newest first.
+
+    Args:
+        stores: Where they are.
+        of: Whose and which.
+        states: Which they are in; any if left out.
+        limit: Of how many.
+        after: Goes on behind this id.
+        created_after: Not before this moment.
+        created_before: Before this moment.
+    """
+    wanted = [state for state in states or JobState if not state.is_gone]
+    if not wanted:
+        return ()
+    # Ids sort by time, so that a span of time is a span of ids.
+    after = after or (first_id_at(created_before) if created_before else None)
+    down_to = first_id_at(created_after) if created_after else None
+    return stores.jobs.list(states=wanted, limit=limit, after=after, down_to=down_to, of=of)
+
+
+def cancel_job(stores: Stores, job_id: str, *, actor: str = "") -> Job:
     """End a job now. What runs for it is stopped within seconds; what it has written stays until it is deleted.
+
+    Args:
+        stores: Where it is.
+        job_id: Of the job.
+        actor: Who wants it, for the audit log; nothing is noted there without one.
 
     Raises:
         PipelineError: ``job.not_found``; ``job.not_cancelable`` for one that has ended otherwise.
     """
-    return _wish(stores, job_id, JobCanceled(), (JobState.CANCELED,), "job.not_cancelable")
+    return _wish(stores, job_id, JobCanceled(), (JobState.CANCELED,), "job.not_cancelable", actor)
 
 
-def retry_job(stores: Stores, job_id: str) -> Job:
+def retry_job(stores: Stores, job_id: str, *, actor: str = "") -> Job:
     """Try again what failed or was canceled, and what depends on it; what was completed stays.
+
+    Args:
+        stores: Where it is.
+        job_id: Of the job.
+        actor: Who wants it, for the audit log; nothing is noted there without one.
 
     Raises:
         PipelineError: ``job.not_found``, ``job.not_retryable``.
     """
-    return _wish(stores, job_id, JobRetried(), (JobState.RUNNING, JobState.VALIDATING), "job.not_retryable")
+    return _wish(stores, job_id, JobRetried(), (JobState.RUNNING, JobState.VALIDATING), "job.not_retryable", actor)
 
 
-def delete_job(stores: Stores, job_id: str) -> None:
+def delete_job(stores: Stores, job_id: str, *, actor: str = "") -> None:
     """Have nothing of a job left but a line of the audit log: that it was there, whose, and when.
 
     Its objects are removed at once, by whoever hears of it, and once more when no URL is good any more by which one
     could have come back.
 
+    Args:
+        stores: Where it is.
+        job_id: Of the job.
+        actor: Who wants it, for the audit log; nothing is noted there without one.
+
     Raises:
         PipelineError: ``job.not_found``; not for a job that is being deleted already.
     """
-    _change(stores, job_id, JobDeleted())
+    forget(stores, stores.jobs.get(job_id))
+    job = _change(stores, job_id, JobDeleted())
+    _note(stores, job, JobDeleted(), actor)
 
 
 def stop_calls(services: Services, job: Job) -> None:
@@ -82,11 +136,13 @@ def erase(services: Services, job: Job) -> None:
     if not job.state.is_gone:
         return
     services.objects.delete(upload_ref(services, job.tenant_id, job.job_id))
-    if job.media is not None:  # elsewhere, if it came through the inbox
+    forget_url(services, job.job_id)
+    if job.media is not None and is_ours(services, job, job.media.object):  # elsewhere, if it came through the inbox
         services.objects.delete(job.media.object)
     for stage in STAGES.values():
         for product in stage.products:
             services.objects.delete(artifact_ref(services, job, product))
+    erase_versions(services, job)
     services.jobs.erase_history(job.job_id)
 
 
@@ -102,12 +158,18 @@ def finish_erasure(services: Services, job: Job) -> bool:
     return True
 
 
-def _wish(stores: Stores, job_id: str, fact: Fact, wanted: tuple[JobState, ...], refusal: str) -> Job:
+def _wish(stores: Stores, job_id: str, fact: Fact, wanted: tuple[JobState, ...], refusal: str, actor: str) -> Job:
     find_job(stores, job_id)
     job = _change(stores, job_id, fact)
     if job.state not in wanted:
         raise PipelineError(refusal, f"The job is {job.state}.", state=job.state)
+    _note(stores, job, fact, actor)
     return job
+
+
+def _note(stores: Stores, job: Job, fact: Fact, actor: str) -> None:
+    if actor:
+        note(stores, job.tenant_id, actor, fact.type, job.job_id)
 
 
 def _change(stores: Stores, job_id: str, fact: Fact) -> Job:

@@ -3,10 +3,14 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import timedelta
 
+from infra.pipeline.artifacts import artifact_ref as artifact_ref
+from infra.pipeline.artifacts import write_once
 from infra.pipeline.function_stages import FUNCTION_STAGES
 from infra.pipeline.outbox import publish_committed
+from infra.pipeline.reuse import remember, reused
 from infra.wiring import Services
 from shared.advance import Step, advance
 from shared.errors import PipelineError
@@ -20,10 +24,10 @@ from shared.events import (
     StageProgressed,
     StagesClaimed,
 )
-from shared.jobs import Job
-from shared.media import ObjectInfo, ObjectRef
+from shared.jobs import Job, JobState
+from shared.media import ObjectInfo
 from shared.requests import Output, ReportTarget, StageRequest
-from shared.stages import STAGES, Kind, Product, Stage, upstream
+from shared.stages import STAGES, Kind, Stage, upstream
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +64,9 @@ def dispatch_due(services: Services, job_id: str) -> bool:
             _apply(services, job_id, fact)
         for stage in stages:
             if stage.placement == "function":
-                _apply(services, job_id, _run_here(services, claimed.job, stage))
+                job = _apply(services, job_id, _run_here(services, claimed.job, stage)).job
+                if job.state is JobState.COMPLETED:
+                    remember(services, job)
     publish_committed(services, job_id)
     return all_taken
 
@@ -72,11 +78,6 @@ def apply_fact(services: Services, job_id: str, fact: Fact) -> Step:
     if not isinstance(fact, StageProgressed):
         publish_committed(services, job_id)
     return step
-
-
-def artifact_ref(services: Services, job: Job, product: Product) -> ObjectRef:
-    """Where a product of a job is written. Not named by attempt: whoever is first has written it."""
-    return ObjectRef(bucket=services.settings.results_bucket, name=f"{job.tenant_id}/{job.job_id}/{product.filename}")
 
 
 def _apply(services: Services, job_id: str, fact: Fact) -> Step:
@@ -94,12 +95,16 @@ def _start_calls(services: Services, job: Job, stages: Sequence[Stage]) -> Seque
     if not stages:
         return ()
     with ThreadPoolExecutor(len(stages), thread_name_prefix="start") as pool:
-        return list(pool.map(lambda stage: _start_call(services, job, stage), stages))
+        # Each thread knows what its lines are about.
+        starts = [pool.submit(copy_context().run, _start_call, services, job, stage) for stage in stages]
+        return [start.result() for start in starts]
 
 
 def _start_call(services: Services, job: Job, stage: Stage) -> Fact:
     attempt = job.stages[stage.name].attempt
     try:
+        if (done := reused(services, job, stage)) is not None:
+            return done
         call_id = services.runner.start(_request(services, job, stage, attempt))
     except PipelineError as error:
         log.warning("%s of %s was not started: %s", stage.name, job.job_id, error)
@@ -135,6 +140,7 @@ def _request(services: Services, job: Job, stage: Stage, attempt: int) -> StageR
         options=job.options,
         limits=services.settings.limits,
         deadline=services.clock.now() + timedelta(seconds=ATTEMPT_LIFE_S),
+        traceparent=job.traceparent,
         report=ReportTarget(
             url=f"{services.settings.report_base_url}/{job.job_id}",
             token=services.report_tokens.sign(job.job_id, stage.name, attempt),
@@ -169,7 +175,7 @@ def _run_here(services: Services, job: Job, stage: Stage) -> Fact:
             Artifact(
                 kind=product.kind,
                 filename=product.filename,
-                object=_write_once(
+                object=write_once(
                     services, artifact_ref(services, job, product), result.files[product.filename], product.content_type
                 ),
             )
@@ -183,13 +189,3 @@ def _run_here(services: Services, job: Job, stage: Stage) -> Fact:
         log.exception("%s of %s failed", stage.name, job.job_id)
         return StageFailed(stage=stage.name, attempt=attempt, error=PipelineError("internal").info)
     return StageCompleted(stage=stage.name, attempt=attempt, artifacts=artifacts, notices=result.notices)
-
-
-def _write_once(services: Services, ref: ObjectRef, content: bytes, content_type: str) -> ObjectInfo:
-    """Write an artifact, or find the one that an earlier try of this deterministic stage left."""
-    try:
-        return services.objects.write(ref, content, content_type=content_type)
-    except PipelineError as error:
-        if error.code != "object.exists":
-            raise
-        return services.objects.stat(ref)

@@ -1,9 +1,10 @@
 """What GPU jobs report."""
 
-from infra.pipeline.dispatch import apply_fact, artifact_ref
+from infra.pipeline.artifacts import stored_artifacts
+from infra.pipeline.dispatch import apply_fact
 from infra.wiring import Services
 from shared.errors import PipelineError
-from shared.events import Artifact, Fact, StageCompleted, StageFailed, StageProgressed
+from shared.events import Fact, StageCompleted, StageFailed, StageProgressed
 from shared.jobs import Job, JobState, StageStatus
 from shared.stages import STAGES
 
@@ -33,14 +34,7 @@ def receive_report(services: Services, job_id: str, report: Report, token: str) 
 def with_stored_artifacts(services: Services, job: Job, report: StageCompleted) -> StageCompleted | StageFailed:
     """The report with what the store says of its artifacts, which a GPU job cannot know for certain."""
     try:
-        artifacts = tuple(
-            Artifact(
-                kind=product.kind,
-                filename=product.filename,
-                object=services.objects.stat(artifact_ref(services, job, product)),
-            )
-            for product in STAGES[report.stage].products
-        )
+        artifacts = stored_artifacts(services, job, STAGES[report.stage])
     except PipelineError as error:
         if error.code != "object.not_found":
             raise

@@ -1,5 +1,6 @@
 """Finding what got stuck: the safety net under every event that may be lost."""
 
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -7,17 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from infra.pipeline.control import delete_job, finish_erasure
+from infra.pipeline.control import delete_job, find_job, finish_erasure
 from infra.pipeline.dispatch import ATTEMPT_LIFE_S, apply_fact, dispatch_due
-from infra.pipeline.intake import first_id_at, receive_upload, upload_ref
+from infra.pipeline.intake import first_id_at, receive_upload, upload_ref, validate_received
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.reports import with_stored_artifacts
+from infra.pipeline.webhooks import put_due
 from infra.wiring import Services
-from shared.advance import due_stages
+from shared.claims import due_stages
 from shared.errors import PipelineError
 from shared.events import Fact, JobExpired, JobOverdue, StageCompleted, StageFailed
 from shared.jobs import Job, JobState, StageState, StageStatus
 from shared.ports import CallState
+from shared.retention import Retention
 from shared.stages import STAGES
 
 log = logging.getLogger(__name__)
@@ -26,7 +29,9 @@ ACTIVE = (JobState.AWAITING_UPLOAD, JobState.VALIDATING, JobState.RUNNING, JobSt
 ENDED = tuple(state for state in JobState if state.is_terminal and not state.is_gone)
 _TIMEOUT_GRACE_S = 60.0
 # What share of a sweep's budget goes to what; what one leaves over is the next one's, and the last is retention.
-_PUBLISHING, _MENDING = 0.3, 0.5
+_PUBLISHING, _NOTIFYING, _MENDING = 0.2, 0.1, 0.5
+# How often a job of its own retention is looked at that has not ended though that is over.
+_UNFINISHED_LOOK = timedelta(hours=1)
 # A probe is tried twice, and storing its verdict takes a moment.
 _PROBES = 3
 
@@ -43,6 +48,7 @@ class Swept:
     overdue: int = 0
     retired: int = 0
     erased: int = 0
+    notified: int = 0
     runner_is_away: bool = False
 
 
@@ -50,17 +56,21 @@ def sweep(services: Services, *, page_size: int = 100) -> Swept:
     """Publish what a crash left in the outbox, mend every active job, and retire what ended long ago.
 
     Safe to repeat and to overlap. It takes little longer than its budget; what it did not come to, the next sweep
-    begins with. None of its three works can take the whole budget, so that none keeps the others waiting for ever; nor
+    begins with. None of its four works can take the whole budget, so that none keeps the others waiting for ever; nor
     does one job that cannot be mended, nor a service that is away.
     """
     swept = Swept()
     started, budget_s = time.monotonic(), services.settings.sweep_budget_s
     _publish(services, swept, page_size, until=started + _PUBLISHING * budget_s)
-    for job in _walk(services, "sweep", ACTIVE, None, page_size, until=started + (_PUBLISHING + _MENDING) * budget_s):
+    _notify(services, swept, until=started + (_PUBLISHING + _NOTIFYING) * budget_s)
+    mended = started + (_PUBLISHING + _NOTIFYING + _MENDING) * budget_s
+    for job in _walk(services, "sweep", ACTIVE, None, page_size, until=mended):
         with _logged(job, "mended"):
             _mend(services, job, swept)
+    _retire_early(services, swept, page_size, until=started + budget_s)
     if services.settings.retention_days is not None:
         _retire(services, swept, services.settings.retention_days, page_size, until=started + budget_s)
+    services.documents.purge(services.clock.now())
     return swept
 
 
@@ -104,6 +114,33 @@ def _retire(services: Services, swept: Swept, days: float, page_size: int, *, un
                 swept.retired += 1
 
 
+def _retire_early(services: Services, swept: Swept, page_size: int, *, until: float) -> None:
+    """Delete jobs whose own retention is over."""
+    for due in services.documents.due(Retention, services.clock.now(), limit=page_size):
+        if time.monotonic() >= until:
+            return
+        try:
+            job = find_job(services, due.document_id)
+        except PipelineError as error:
+            if error.code != "job.not_found":
+                raise
+            services.documents.delete(Retention, due.document_id)
+            continue
+        now, kept = services.clock.now(), timedelta(days=due.days)
+        if job.state.is_terminal and job.updated_at + kept <= now:
+            with _logged(job, "deleted"):
+                delete_job(services, job.job_id)
+                services.documents.delete(Retention, due.document_id)
+                swept.retired += 1
+            continue
+        again_at = job.updated_at + kept if job.state.is_terminal else now + min(kept, _UNFINISHED_LOOK)
+        services.documents.update(Retention, due.document_id, functools.partial(_postponed, to=again_at))
+
+
+def _postponed(due: Retention, *, to: datetime) -> Retention:
+    return due.model_copy(update={"due_at": to})
+
+
 def _publish(services: Services, swept: Swept, page_size: int, *, until: float) -> None:
     """Empty the outbox, as far as the topic takes events now and the time suffices."""
     try:
@@ -113,6 +150,14 @@ def _publish(services: Services, swept: Swept, page_size: int, *, until: float) 
                 break
     except PipelineError as error:
         log.warning("events wait in the outbox: %s", error)
+
+
+def _notify(services: Services, swept: Swept, *, until: float) -> None:
+    """Have webhooks delivered whose next attempt is due."""
+    try:
+        swept.notified += put_due(services, until=until)
+    except PipelineError as error:
+        log.warning("webhook deliveries wait: %s", error)
 
 
 def _mend(services: Services, job: Job, swept: Swept) -> None:
@@ -129,7 +174,7 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
     validation_limit = timedelta(seconds=_PROBES * services.settings.probe_timeout_s)
     if job.state is JobState.VALIDATING and job.media and job.updated_at + validation_limit <= now:
         # Its finalize event is gone, or will be late: look at the upload from here.
-        receive_upload(services, job.media.object)
+        validate_received(services, job)
         swept.revalidated += 1
     if job.state is not JobState.RUNNING:
         return

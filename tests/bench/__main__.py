@@ -13,6 +13,7 @@ from infra.models import pull
 from infra.settings import Settings
 from shared.weights import DEFAULT_MODELS
 from tests.bench.latency import finalize_to_start_ms
+from tests.bench.overhead import print_overhead, status_requests
 from tests.bench.quality import Row, print_rows, quality, speed
 from tests.recordings import long_recording
 
@@ -40,6 +41,7 @@ def main() -> None:
             "p95": latency_ms[int(0.95 * len(latency_ms))],
             "count": len(latency_ms),
         },
+        "status_requests": status_requests(),
     }
     _print(report)
     if arguments.json:
@@ -75,6 +77,7 @@ def _print(report: dict[str, Any]) -> None:
         print(f"earwitness transcribe --no-diarize ÷ {how.replace('_', ' ')}: {ratio:.2f}")
     latency = report["finalize_to_start_ms"]
     print(f"finalize → job start: median {latency['median']:.1f} ms, p95 {latency['p95']:.1f} ms of {latency['count']}")
+    print_overhead(report["status_requests"])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.contract.openapi_changes import openapi_incompatibilities
+
 Schema = Mapping[str, Any]
 
 ONLY_READ = frozenset({"report.schema.json"})
@@ -34,6 +36,8 @@ def incompatibilities(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
             problems.append(f"{path}: removed")
         elif path == "error_codes.json":
             problems += _codes(document, after[path])
+        elif path == "openapi.json":
+            problems += [f"{path}: {problem}" for problem in openapi_incompatibilities(document, after[path])]
         elif path == "asyncapi.json":
             problems += _messages(document, after[path])
         else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Unpack
 
 from shared.advance import Step, advance, new_job
 from shared.events import (
@@ -15,7 +16,7 @@ from shared.events import (
     StageProgressed,
     StagesClaimed,
 )
-from shared.jobs import Job
+from shared.jobs import About, Job
 from shared.media import Media, ObjectInfo, Probe
 from shared.options import JobOptions
 from shared.ports import JobStore
@@ -27,18 +28,16 @@ PROBE = Probe(container="wav", audio_codec="pcm_s16le", duration_s=12.5, sample_
 STEPS = (0.25, 0.5, 0.75)
 
 
-def created(
-    store: JobStore, job_id: str = "job_1", *, tenant_id: str = "tenant", owner_id: str = "", filename: str = "片.wav"
-) -> Step:
+def created(store: JobStore, job_id: str = "job_1", *, tenant_id: str = "tenant", **about: Unpack[About]) -> Step:
     """A new job in a store."""
+    about.setdefault("filename", "片.wav")
     step = new_job(
         job_id=job_id,
         tenant_id=tenant_id,
-        owner_id=owner_id,
-        filename=filename,
         options=JobOptions(language="de", min_speakers=1, max_speakers=3),
         upload_expires_at=NOW + timedelta(hours=1),
         now=NOW,
+        **about,
     )
     store.create(step)
     return step

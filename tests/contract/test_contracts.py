@@ -21,7 +21,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from infra.contracts import FOLDER, write
+from infra.contracts import FOLDER, contracts, write
 from shared.errors import CATALOGUE
 from shared.events import (
     Event,
@@ -44,7 +44,7 @@ from tests.facts import CLAIMED, RECEIVED, START, Story, completed, dispatched, 
 HERE = Path(__file__).parent
 TOOLS = HERE / "asyncapi"
 RELEASES = sorted(path for path in (HERE / "released").iterdir() if path.is_dir())
-DOCUMENTS: dict[str, Any] = {path: json.loads(text) for path, text in contract_files().items()}
+DOCUMENTS: dict[str, Any] = {path: json.loads(text) for path, text in contracts().items()}
 SCHEMAS = [path for path in DOCUMENTS if path.endswith(".schema.json")]
 
 
@@ -57,12 +57,12 @@ def check(path: str, instance: Any) -> None:
 
 def test_the_committed_files_are_those_generated() -> None:
     committed = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in FOLDER.rglob("*.json")}
-    assert committed == contract_files(), "run `make contracts`"
+    assert committed == contracts(), "run `make contracts`"
 
 
 def test_generation_is_deterministic_and_ends_each_file_with_a_line_break() -> None:
-    assert contract_files() == contract_files()
-    assert all(text.endswith("}\n") for text in contract_files().values())
+    assert contracts() == contracts()
+    assert all(text.endswith("}\n") for text in contracts().values())
 
 
 def test_writing_removes_stale_files_and_leaves_others(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -144,3 +144,25 @@ def test_events_survive_a_restart(tmp_path: Path) -> None:
     database.close()
     reopened = EventQueue(Database(tmp_path / "state.sqlite"), {"orchestrate": ()})
     assert [read(message).id for message in reopened.lease(1)] == ["a/1/job.created"]
+
+
+def test_thousands_that_wait_for_one_of_their_key_cost_the_others_nothing(
+    tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    database = Database(tmp_path / "state.sqlite")
+    queue = EventQueue(database, {"orchestrate": ()})
+    queue.publish([event("slow", revision) for revision in range(1, 5001)])
+    assert [read(message).id for message in queue.lease(10)] == ["slow/1/job.created"]
+    assert (queue.next_due_s() or 0.0) > 60.0  # nobody polls for those behind
+    queue.publish([event(f"quick_{number}", 1) for number in range(20)])
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        (message,) = queue.lease(1)
+        took.append(time.perf_counter() - began)
+        assert read(message).jobid.startswith("quick")
+    tell(f"a message beside 5000 that wait: {sorted(took)[10] * 1000:.1f} ms")
+    assert sorted(took)[10] < 0.1
+    queue.release_leases()
+    assert read(queue.lease(1)[0]).id == "slow/1/job.created"
+    database.close()

@@ -25,6 +25,8 @@ FOREIGN = {
     "on_upload": {"modal", "fastapi", "pysubs2"},
     "orchestrate": {"av", "fastapi"},
     "on_report": {"av", "fastapi", "pysubs2"},
+    "fetch": {"modal", "fastapi", "pysubs2"},
+    "notify": {"av", "modal", "fastapi", "pysubs2"},
     "sweep": {"fastapi"},
 }
 # What only exporters of formats import that this function never renders.
@@ -35,6 +37,8 @@ SERVICES = {
     "on_upload": "jobs events objects prober callers",
     "orchestrate": "jobs events objects runner callers report_tokens",
     "on_report": "jobs events objects runner report_tokens",
+    "fetch": "jobs documents events objects prober callers",
+    "notify": "jobs documents deliveries callers",
     "sweep": "jobs events objects runner prober callers report_tokens",
 }
 # Seconds on a busy machine of two cores; the fastest of a few tries counts.
@@ -79,7 +83,7 @@ def test_the_same_sources_give_the_same_bytes_wherever_and_whenever(tmp_path: Pa
 
 def test_a_changed_source_changes_the_bundles_that_hold_it_alone(tmp_path: Path) -> None:
     with_probe = {name for name in CONTENTS if "infra/probe_child.py" in bundle_files(name)}
-    assert with_probe == {"on_upload", "sweep"}
+    assert with_probe == {"fetch", "on_upload", "sweep"}
     assert all("infra/wiring.py" in bundle_files(name) for name in CONTENTS)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import OpenAI
 
 from shared.stages import MODELS_VOLUME
 from tests.clouds import behave, wait_for
@@ -94,6 +95,9 @@ def test_a_recording_goes_the_whole_way(
         check_once(cloud, [job_id])
         lines = cloud.phone.client.get(f"/v1/jobs/{job_id}/transcript?format=srt").text
         assert "word0" in lines
+        api = OpenAI(api_key=cloud.token, base_url=f"{cloud.functions['api'].url}/v1", max_retries=0)
+        waited = api.audio.transcriptions.with_raw_response.create(file=WAV, model="whisper-1", response_format="srt")
+        assert "word0" in waited.text and cloud.phone.job(waited.headers["x-job-id"])["state"] == "completed"
     tell(f"the whole way on emulators: {done_s:.1f} s for the job, {ready_s:.1f} s for emulators and functions")
 
 

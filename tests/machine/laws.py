@@ -1,6 +1,7 @@
 """What must be true of every committed change, whoever caused it and in whatever order."""
 
-from shared.advance import MAX_LOST_ATTEMPTS, MAX_TAKEOVERS, Step
+from shared.advance import MAX_LOST_ATTEMPTS, Step
+from shared.claims import MAX_TAKEOVERS
 from shared.jobs import Job, JobState, StageState, StageStatus
 from shared.stages import STAGES, upstream
 

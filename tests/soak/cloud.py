@@ -14,7 +14,7 @@ if __name__ == "__main__":
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0)
+    settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0, reuse_days=0.0)
     with LocalCloud(settings, port=port, runner=LocalRunner(folder, folder / "logs", worker=STANDIN)) as cloud:
         print(cloud.url, flush=True)
         stop.wait()

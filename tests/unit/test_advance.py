@@ -18,10 +18,9 @@ from shared.advance import (
     MAX_LOST_ATTEMPTS,
     MAX_MESSAGE_CHARACTERS,
     MAX_NOTICES,
-    MAX_TAKEOVERS,
     advance,
-    due_stages,
 )
+from shared.claims import MAX_TAKEOVERS, due_stages
 from shared.errors import CATALOGUE, PipelineError
 from shared.events import (
     Fact,

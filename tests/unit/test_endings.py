@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.advance import MAX_LOST_ATTEMPTS, advance, due_stages
+from shared.advance import MAX_LOST_ATTEMPTS, advance
+from shared.claims import due_stages
 from shared.events import Fact, JobCanceled, JobDeleted, JobErased, JobExpired, JobOverdue, JobRetried, MediaRejected
 from shared.jobs import Job, JobState
 from shared.media import Media
@@ -122,8 +123,10 @@ def test_any_job_can_be_deleted_and_then_says_nothing_of_what_it_was_about(state
         media=before.media and Media(object=before.media.object),
         stages=story.job.stages,
         progress=story.job.progress,
+        history=story.job.history,
     )
     assert story.job == blank
+    assert [change.state for change in story.job.history] == [JobState.DELETING]
     assert story.job.artifacts == () and all(stage.error is None for stage in story.job.stages.values())
     assert (story.job.job_id, story.job.created_at) == (before.job_id, before.created_at)
     assert story.job.revision == before.revision + 1

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 LINTER = PROJECT["tool"]["importlinter"]
 
-FUNCTIONS = ("api", "on_upload", "orchestrate", "on_report", "sweep")
+FUNCTIONS = ("api", "fetch", "on_upload", "orchestrate", "on_report", "notify", "sweep")
 MODELS = frozenset({"torch", "torchaudio", "torchcodec", "ctranslate2", "faster_whisper", "pyannote", "av", "numpy"})
 EXPORTERS = frozenset({"pysubs2", "praatio"})
 CONSOLE = frozenset({"typer", "rich"})

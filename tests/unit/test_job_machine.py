@@ -36,7 +36,7 @@ from infra.pipeline.orchestration import orchestrate_event
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.sweep import ACTIVE, sweep
 from infra.wiring import Services
-from shared.advance import due_stages
+from shared.claims import due_stages
 from shared.events import JobExpired, JobOverdue
 from shared.jobs import Job, JobState
 from shared.ports import CallState

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.pipeline.control import cancel_job, retry_job
+from infra.pipeline.control import cancel_job, delete_job, retry_job
 from infra.pipeline.dispatch import apply_fact, dispatch_due
 from infra.pipeline.intake import create_job, receive_upload
 from infra.pipeline.sweep import sweep
@@ -14,6 +14,7 @@ from shared.jobs import Job, JobState
 from shared.media import ObjectRef
 from shared.options import JobOptions
 from shared.ports import Call, CallState
+from shared.retention import Retention
 
 
 def uploaded(services: Services) -> Job:
@@ -231,6 +232,39 @@ def test_every_page_of_jobs_is_swept(services: Services) -> None:
         services.clock.pass_by(seconds=1)
     services.clock.pass_by(hours=2)
     assert sweep(services, page_size=3).expired == 7
+
+
+def kept(services: Services, days: float | None) -> str:
+    return create_job(
+        services, tenant_id="t", filename="", content_type="", options=JobOptions(), retention_days=days
+    ).job.job_id
+
+
+@pytest.mark.parametrize(("own_days", "deployments_days", "gone_after"), [(2.0, None, 2), (2.0, 5.0, 2), (5.0, 2.0, 2)])
+def test_a_job_is_deleted_after_the_shorter_of_its_own_and_the_deployments_retention(
+    services: GivenServices, own_days: float, deployments_days: float | None, gone_after: int
+) -> None:
+    update = {"retention_days": deployments_days}
+    object.__setattr__(services, "settings", services.settings.model_copy(update=update))
+    other, job_id = kept(services, None), kept(services, own_days)
+    services.clock.pass_by(days=3)  # it has ended late: only from then on its days count
+    assert sweep(services).retired == 0
+    services.clock.pass_by(days=gone_after, seconds=-1)
+    assert sweep(services).retired == 0
+    services.clock.pass_by(hours=1)
+    assert sweep(services).retired == (1 if deployments_days is None or own_days < deployments_days else 2)
+    assert services.jobs.get(job_id).state.is_gone
+    assert services.jobs.get(other).state.is_gone == (deployments_days == gone_after)
+
+
+def test_a_job_that_is_gone_is_forgotten_by_its_retention(services: GivenServices) -> None:
+    job_id = kept(services, 1.0)
+    delete_job(services, job_id)
+    services.clock.pass_by(days=1)
+    assert len(services.documents.due(Retention, services.clock.now())) == 1
+    assert sweep(services).retired == 0
+    services.clock.pass_by(days=9)
+    assert services.documents.due(Retention, services.clock.now()) == []
 
 
 def hurried(services: GivenServices, **settings: float) -> None:
