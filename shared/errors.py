@@ -43,7 +43,7 @@ CATALOGUE = _catalogue(
     ErrorSpec("request.too_many", 429, True, "More requests came than the API key allows; wait as Retry-After says."),
     ErrorSpec("idempotency.mismatch", 409, False, "The idempotency key was used for another request."),
     ErrorSpec("idempotency.in_progress", 409, True, "The first request with this idempotency key is still under way."),
-    ErrorSpec("tenant.too_many_jobs", 429, True, "So many jobs of the tenant have not ended that no more are accepted."),
+    ErrorSpec("tenant.too_many_jobs", 429, True, "So many jobs of the tenant are under way that no more are taken."),
     ErrorSpec("key.not_found", 404, False, "No such API key, or it was revoked."),
     ErrorSpec("webhook.not_found", 404, False, "No such webhook endpoint."),
     ErrorSpec("webhook.too_many", 409, False, "The tenant has as many webhook endpoints as it may have."),

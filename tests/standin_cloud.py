@@ -15,6 +15,7 @@ if __name__ == "__main__":
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     runner = LocalRunner(folder, folder / "logs", worker=STANDIN)
-    with LocalCloud(Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0, reuse_days=0.0), runner=runner) as cloud:
+    settings = Settings(data_dir=folder / "cloud", models_dir=folder, lease_s=1.0, reuse_days=0.0)
+    with LocalCloud(settings, runner=runner) as cloud:
         print(cloud.url, flush=True)
         stop.wait()

@@ -9,8 +9,8 @@ from infra.local.document_store import LocalDocumentStore
 from infra.local.event_queue import EventQueue
 from infra.local.job_store import LocalJobStore
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
-from infra.pipeline.sources import FETCHING_EVENTS
 from infra.pipeline.outbox import Stores
+from infra.pipeline.sources import FETCHING_EVENTS
 from infra.settings import Settings, load_settings
 from shared.errors import PipelineError
 from shared.ports import DeadLetters

@@ -36,7 +36,7 @@ from shared.jobs import Job
 from shared.media import MediaLimits
 from shared.options import JobOptions
 from shared.requests import REPORT, Output, ReportTarget, SignedRequest, StageRequest
-from shared.schemas import PUBLISHED, VERSION, contract_files, event_examples
+from shared.schemas import PUBLISHED, VERSION, event_examples
 from shared.transcript import Segment, Speaker, Transcript, Turn, Word
 from tests.contract.compatibility import incompatibilities, read_folder
 from tests.facts import CLAIMED, RECEIVED, START, Story, completed, dispatched, error, failed, progressed

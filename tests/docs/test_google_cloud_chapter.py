@@ -17,6 +17,7 @@ import pytest
 
 from infra.bundle import CONTENTS
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
+from infra.pipeline.sources import FETCHING_EVENTS
 from infra.settings import Settings
 from tests.emulators import missing
 
@@ -107,19 +108,28 @@ def test_every_function_is_deployed_from_its_bundle(commands: Sequence[list[str]
 
 def test_what_only_the_cloud_calls_may_be_called_by_its_account(commands: Sequence[list[str]]) -> None:
     called = {command[4] for command in gcloud(commands, "run", "services", "add-iam-policy-binding")}
-    assert called == {"earwitness-on-upload", "earwitness-orchestrate", "earwitness-sweep"}
+    assert called == {f"earwitness-{name.replace('_', '-')}" for name in set(CONTENTS) - {"api", "on_report"}}
 
 
-def test_the_subscription_filters_by_the_events_that_orchestrate_acts_on(commands: Sequence[list[str]]) -> None:
-    (created,) = [
-        command for command in gcloud(commands, "pubsub", "subscriptions", "create") if "push" in str(command)
-    ]
-    assert set(re.findall(r'attributes\.type = "([^"]+)"', flag(created, "message-filter"))) == ORCHESTRATED_EVENTS
+def test_subscriptions_filter_by_the_events_that_their_functions_act_on(commands: Sequence[list[str]]) -> None:
+    pushed = {
+        command[4]: command
+        for command in gcloud(commands, "pubsub", "subscriptions", "create")
+        if "--enable-message-ordering" in command
+    }
+    filters = {
+        name: set(re.findall(r'attributes\.type = "([^"]+)"', flag(command, "message-filter")))
+        for name, command in pushed.items()
+        if "message-filter" in str(command)
+    }
+    assert filters == {"earwitness-orchestrate": ORCHESTRATED_EVENTS, "earwitness-fetch": FETCHING_EVENTS}
+    assert set(pushed) - set(filters) == {"earwitness-notify", "earwitness-deliveries"}
+    assert all("--dead-letter-topic=earwitness-dead-letters" in command for command in pushed.values())
 
 
 def test_no_subscription_ends_for_want_of_messages(commands: Sequence[list[str]]) -> None:
     created = gcloud(commands, "pubsub", "subscriptions", "create")
-    assert len(created) == 2
+    assert len(created) == 5
     assert {flag(command, "expiration-period") for command in created} == {"never"}
 
 

@@ -180,7 +180,7 @@ def test_errors_are_typed_and_say_what_is_wrong(phone: Phone) -> None:
     post = lambda body: refused(phone.client.post("/v1/jobs", json=body))  # noqa: E731
     assert post({"options": {"model": "nonsense"}}) == (400, "model.unknown")
     assert post({"options": {"model": "tiny.en", "language": "de"}}) == (400, "request.invalid")
-    assert post({"options": {"num_speakers": 2, "min_speakers": 1}}) == (400, "request.invalid")
+    assert post({"options": {"num_speakers": 2, "min_speakers": 1}}) == (422, "request.contradictory")
     assert post({"options": {"language": "English"}}) == (400, "request.invalid")
     assert post({"content_type": "nonsense\r\nx: y"}) == (400, "request.invalid")
     assert post({"surprise": 1}) == (400, "request.invalid")
