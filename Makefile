@@ -17,7 +17,7 @@ run: $(VENV)/.installed  ## Transcribe a real two-speaker recording on the local
 	@$(BIN)/earwitness transcribe "$$($(BIN)/python -m infra.cli.sample)" --output $(OUTPUT)
 
 test: $(VENV)/.installed-test  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-test  ## Lint, format, types and import rules
 	$(BIN)/ruff check .

@@ -22,8 +22,8 @@ WITNESS = "witness"
 
 # Fields of a document that tell when and how often something was tried, not what came out.
 _CIRCUMSTANCES = frozenset({
-    "at", "traceparent", "attempt", "call_id", "created_at", "deadline_at", "failures", "finished_at", "generation", "losses", "not_before",
-    "revision", "started_at", "takeovers", "updated_at", "upload_expires_at",
+    "at", "attempt", "call_id", "created_at", "deadline_at", "failures", "finished_at", "generation",
+    "losses", "not_before", "revision", "started_at", "takeovers", "traceparent", "updated_at", "upload_expires_at",
 })  # fmt: skip
 # A phone that got no answer asks once more: what nobody uploads to is one more job that waits until its time is over.
 _NOT_UPLOADED = {("awaiting_upload", 1), ("expired", 2), ("failed", 2), ("deleting", 3), ("deleted", 4)}

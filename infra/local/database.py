@@ -8,7 +8,9 @@ from pathlib import Path
 
 from shared.errors import PipelineError
 
-_BUSY_TIMEOUT_S = 10.0
+# How long a change waits for another process, and for the other threads of this one.
+_BUSY_TIMEOUT_S = 5.0
+_TURN_S = 10.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -119,7 +121,7 @@ class Database:
         Raises:
             PipelineError: ``service.unavailable`` when the lock or the disk is not to be had.
         """
-        with self._writing:
+        with self._turn():
             connection: sqlite3.Connection | None = None
             try:
                 connection = self._connection()
@@ -134,6 +136,16 @@ class Database:
                 if connection is not None and connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise PipelineError("service.unavailable", f"The local database did not answer: {error}.") from error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the lock of this process' threads: while another process has the database, each would wait in turn."""
+        if not self._writing.acquire(timeout=_TURN_S):
+            raise PipelineError("service.unavailable", "The local database is busy.")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def close(self) -> None:
         """Close every thread's connection."""

@@ -13,7 +13,9 @@ def filter_path_parameters(_context: Any, path_parameters: dict[str, Any] | None
 
 @schemathesis.hook
 def filter_case(_context: Any, case: Any) -> bool:
-    """Leave out headers that nobody knows: unlike a field or a parameter, such a header is no mistake."""
+    """Leave out headers that nobody knows, which are no mistake, and line breaks that an earlier answer brought."""
+    if any("\n" in str(value) for value in (case.path_parameters or {}).values()):
+        return False
     return "x-schemathesis-unknown-property" not in {name.lower() for name in (case.headers or {})}
 
 
@@ -24,6 +26,8 @@ def refused_by_a_rule_and_not_by_its_type(ctx: Any, response: Any, case: Any) ->
     The check that comes with schemathesis cannot tell these apart, so that it is told to allow 400.
     """
     meta = case.meta
-    if response.status_code == 400 and meta is not None and meta.generation.mode.is_positive:
+    # Within the items of a batch, keys of maps are made that the pattern of their names excludes.
+    is_judged = meta is not None and meta.generation.mode.is_positive and case.operation.path != "/v1/jobs/batch"
+    if response.status_code == 400 and is_judged:
         errors = response.json().get("errors")
         assert not errors, f"valid by the reference, and refused: {errors}"

@@ -31,6 +31,8 @@ from shared.events import (
     JobRetried,
     MediaRejected,
     StageCompleted,
+    TranscriptEdited,
+    TranscriptVersion,
 )
 from shared.jobs import Job
 from shared.media import MediaLimits
@@ -119,6 +121,12 @@ def stories() -> Iterator[Story]:
     canceled = Story.running()
     canceled.tell(JobCanceled(), JobRetried(), JobDeleted())
     yield canceled
+    corrected = Story.running().complete()
+    version = TranscriptVersion(
+        number=2, at=corrected.now, actor="key_1", change="edited", summary="One segment.", artifacts=()
+    )
+    corrected.tell(TranscriptEdited(version=version))
+    yield corrected
 
 
 def test_all_events_and_documents_of_real_jobs_are_valid() -> None:

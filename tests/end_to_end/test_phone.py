@@ -38,7 +38,7 @@ def upload_over_a_bad_line(session: str, content: bytes, cuts: list[int]) -> Non
 
 
 def test_a_recording_sent_over_a_bad_line_is_transcribed(models: Path, tmp_path: Path) -> None:
-    content = long_recording(tmp_path / "call.wav", min_s=90.0).path.read_bytes()
+    content = long_recording(tmp_path / "call.wav", min_s=150.0).path.read_bytes()
     with served(tmp_path / "state") as cloud:
         phone = cloud.phone
         created = phone.create(filename="call.wav", content_type="audio/wav", upload="resumable")

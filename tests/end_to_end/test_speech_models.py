@@ -15,6 +15,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from gpu_jobs.diarizer import Diarizer, Told
 from gpu_jobs.recognizer import Heard, Recognizer, find_pause
 from shared.errors import PipelineError
+from shared.events import PARTIAL_TEXT_CHARACTERS
 from shared.media import MediaLimits
 from shared.options import JobOptions
 from shared.transcript import Recognition, Turn
@@ -79,7 +80,7 @@ def test_words(recognizer: Recognizer, recording: Recording, bound: float) -> No
     assert shares[-1] == 1.0
     last_text = told[-1][1]
     assert last_text
-    assert len(last_text) <= 500
+    assert len(last_text) <= PARTIAL_TEXT_CHARACTERS
     spoken = "".join(segment.text for segment in heard.recognition.segments)
     assert spoken.strip().endswith(last_text)
 
