@@ -97,8 +97,8 @@ async def status(
 async def events(
     job: OwnJob,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=_MAX_REVISION, description="The id of the last event you got: goes on behind it.")
-    ] = None,
+        int, Header(ge=0, le=_MAX_REVISION, description="The id of the last event you got: goes on behind it.")
+    ] = 0,
     after_revision: Annotated[
         int | None, Query(ge=0, le=_MAX_REVISION, description="The same, for clients that cannot set headers.")
     ] = None,
@@ -110,7 +110,7 @@ async def events(
     nothing comes behind it. The id of an event is the revision: send the last one as ``Last-Event-ID``, as browsers do
     by themselves, and no state is told twice or left out. After some minutes the stream breaks off to be resumed so.
     """
-    seen = last_event_id if last_event_id is not None else after_revision or 0
+    seen = last_event_id or after_revision or 0
     # A revision that is still to come was never told.
     seen = seen if seen <= job.revision else 0
     if job.state.is_terminal and seen == job.revision:

@@ -146,10 +146,13 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> set[str]:
-    """Of all routes with this path: the framework names those of the first alone."""
-    found: set[str] = set()
+    """Of all routes with this path: the framework names those of the first alone.
+
+    A path that is one's own name is not taken for what another route calls by a parameter.
+    """
+    found: dict[str, set[str]] = {}
     for route in (*request.app.routes, *(route for router in request.app.state.routers for route in router.routes)):
         methods = getattr(route, "methods", None)
         if methods and route.matches(request.scope)[0] is not Match.NONE:
-            found |= methods
-    return found
+            found.setdefault(route.path, set()).update(methods)
+    return found[min(found, key=lambda path: path.count("{"))] if found else set()
