@@ -167,7 +167,7 @@ class _Once:
             # A refusal did nothing. What may succeed later may have done a part.
             await _tidy(repeats.give_up if error.retryable or error.http_status >= 500 else repeats.withdraw, mine)
             raise
-        except BaseException:
+        except BaseException:  # a defect, or a request that is broken off: who repeats it must not wait for the lease
             await _tidy(repeats.give_up, mine)
             raise
         is_streamed = isinstance(result, Response) and not isinstance(getattr(result, "body", None), bytes)

@@ -1,20 +1,17 @@
 """Webhook deliveries that wait, on a Pub/Sub topic of their own."""
 
-import os
 import time
 from collections.abc import Sequence
 
-import grpc
 from google.api_core.retry import Retry, if_transient_error
 from google.pubsub_v1.services.publisher import PublisherClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
 
 from infra.gcp.failures import translated
+from infra.gcp.topic import SERVICE, open_topic
 from shared.errors import PipelineError
 from shared.webhooks import Delivery
 
-_SERVICE = "Pub/Sub"
 _MAX_MESSAGES = 1000
 _REQUEST_S = 4.0
 _PUT_S = 30.0
@@ -30,12 +27,7 @@ def connect(project: str, topic: str) -> "PubsubDeliveryQueue":
     Raises:
         PipelineError: ``service.unavailable`` when there are no credentials.
     """
-    with translated(_SERVICE):
-        if emulator := os.environ.get("PUBSUB_EMULATOR_HOST"):
-            publisher = PublisherClient(transport=PublisherGrpcTransport(channel=grpc.insecure_channel(emulator)))
-        else:
-            publisher = PublisherClient()
-        return PubsubDeliveryQueue(publisher, publisher.topic_path(project, topic))
+    return PubsubDeliveryQueue(*open_topic(project, topic))
 
 
 class PubsubDeliveryQueue:
@@ -61,9 +53,9 @@ class PubsubDeliveryQueue:
             for start in range(0, len(messages), _MAX_MESSAGES):
                 limit_s = min(_REQUEST_S, deadline - time.monotonic())
                 if limit_s <= 0:
-                    raise PipelineError("service.unavailable", f"{_SERVICE} is too slow for this many deliveries.")
+                    raise PipelineError("service.unavailable", f"{SERVICE} is too slow for this many deliveries.")
                 retry = Retry(if_transient_error, initial=0.1, maximum=1.0, timeout=limit_s)
-                with translated(_SERVICE):
+                with translated(SERVICE):
                     page = messages[start : start + _MAX_MESSAGES]
                     self._publisher.publish(topic=self._topic_path, messages=page, retry=retry, timeout=limit_s)
 

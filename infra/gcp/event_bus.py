@@ -1,20 +1,17 @@
 """Events on a Pub/Sub topic."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 
-import grpc
 from google.api_core.retry import Retry, if_transient_error
 from google.pubsub_v1.services.publisher import PublisherClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.types import PubsubMessage
 
 from infra.gcp.failures import translated
+from infra.gcp.topic import SERVICE, open_topic
 from shared.errors import PipelineError
 from shared.events import Event
 
-_SERVICE = "Pub/Sub"
 _MAX_MESSAGES = 1000
 # The limit is 10 MB for a request; what the events do not account for is attributes and framing.
 _MAX_DATA_BYTES = 9_000_000
@@ -32,12 +29,7 @@ def connect(project: str, topic: str) -> "PubsubEventBus":
     Raises:
         PipelineError: ``service.unavailable`` when there are no credentials.
     """
-    with translated(_SERVICE):
-        if emulator := os.environ.get("PUBSUB_EMULATOR_HOST"):
-            publisher = PublisherClient(transport=PublisherGrpcTransport(channel=grpc.insecure_channel(emulator)))
-        else:
-            publisher = PublisherClient()
-        return PubsubEventBus(publisher, publisher.topic_path(project, topic))
+    return PubsubEventBus(*open_topic(project, topic))
 
 
 class PubsubEventBus:
@@ -65,9 +57,9 @@ class PubsubEventBus:
         for messages in _requests(events):
             limit_s = min(_REQUEST_S, deadline - time.monotonic())
             if limit_s <= 0:
-                raise PipelineError("service.unavailable", f"{_SERVICE} is too slow for this many events.")
+                raise PipelineError("service.unavailable", f"{SERVICE} is too slow for this many events.")
             retry = Retry(if_transient_error, initial=0.1, maximum=1.0, timeout=limit_s)
-            with translated(_SERVICE):
+            with translated(SERVICE):
                 self._publisher.publish(topic=self._topic_path, messages=messages, retry=retry, timeout=limit_s)
 
 

@@ -1,4 +1,7 @@
-"""Requests to addresses that tenants name: where they go, where never, and how long they take at most."""
+"""Requests to addresses that tenants name: where they go, where never, and how long they take at most.
+
+One file: every way around a rule is tried beside the rule.
+"""
 
 import random
 import socket
