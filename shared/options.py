@@ -1,7 +1,7 @@
 """What a caller may ask of a job."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -14,6 +14,7 @@ MAX_PROMPT_CHARACTERS = 1000
 Language = Annotated[str, StringConstraints(pattern=re.compile(r"^[a-z]{2,3}$"))]
 SpeakerCount = Annotated[int, Field(ge=1, le=50)]
 Hotword = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=re.compile(r"^[^\r\n]*\S[^\r\n]*$"))]
+Priority = Literal["high", "normal", "low"]
 StageName = Annotated[str, StringConstraints(pattern=re.compile(r"^[a-z]{1,20}$"))]
 
 
@@ -56,6 +57,8 @@ class JobOptions(Value):
         stages: Which stages are run beside the validation, as :func:`shared.stages.check_stages` allows; ``None`` for
             all that the other options ask for.
         captions: How captions are cut.
+        priority: Whose turn it is first where GPU stages of several jobs wait for one worker; within a priority the
+            first that came. It changes nothing of the result, and nothing where workers are added instead.
     """
 
     language: Language | None = None
@@ -68,6 +71,7 @@ class JobOptions(Value):
     initial_prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
     stages: tuple[StageName, ...] | None = Field(default=None, min_length=1, max_length=20)
     captions: CaptionRules = CaptionRules()
+    priority: Priority = "normal"
 
     @model_validator(mode="after")
     def _speaker_counts_agree(self) -> Self:

@@ -42,7 +42,7 @@ def reuse_id(tenant_id: str, media: ObjectInfo, options: JobOptions) -> str | No
         "results": _RESULTS,
         "tenant_id": tenant_id,
         "content": [media.md5, media.size_bytes],
-        "options": options.model_dump(mode="json", exclude={"captions", "stages", "model"}),
+        "options": options.model_dump(mode="json", exclude={"captions", "stages", "model", "priority"}),
         "models": {name: find_model(alias or DEFAULT_MODELS[name], name).label for name, alias in models.items()},
     }
     return f"res_{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}"

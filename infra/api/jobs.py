@@ -114,7 +114,11 @@ class CreateJob(Body):
         " retention holds where that is shorter.",
     )
     metadata: dict[MetadataName, MetadataValue] = Field(
-        default={}, max_length=50, description="Yours to keep with the job and to find it by."
+        default={},
+        max_length=50,
+        description="Yours to keep with the job and to find it by.",
+        # Of itself pydantic tells what names that fit hold, and not that others are refused.
+        json_schema_extra={"additionalProperties": False},
     )
     callback: Callback | None = None
     options: JobOptions = JobOptions()

@@ -1,5 +1,6 @@
 """GPU stages on this machine: one warm worker process a stage, fed one attempt at a time."""
 
+import itertools
 import json
 import logging
 import os
@@ -10,10 +11,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from infra.answers import answered_call
 from infra.child import Child, ChildDied, ChildTimeout
 from shared.errors import PipelineError
+from shared.options import Priority
 from shared.ports import Call, CallState
 from shared.requests import StageRequest
 from shared.stages import STAGES
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 
 WORKER = (sys.executable, "-m", "gpu_jobs.worker")
 _FINISHED_KEPT = 1000
+_RANKS = {priority: rank for rank, priority in enumerate(get_args(Priority))}
 
 
 class LocalRunner:
@@ -51,7 +55,7 @@ class LocalRunner:
             self._workers[name].warm()
 
     def start(self, request: StageRequest) -> str:
-        """Queue an attempt behind those of the same stage."""
+        """Queue an attempt behind those of the same stage that have its priority or a higher one."""
         call_id = f"{self._boot_id}/{request.job_id}/{request.stage}/{request.attempt}"
         self._workers[request.stage].submit(call_id, request)
         return call_id
@@ -91,7 +95,9 @@ class _StageWorker:
             env=_environment(models_dir),
             stderr=log_path,
         )
-        self._requests: queue.Queue[tuple[str, StageRequest] | None] = queue.Queue()
+        # By rank and then by arrival; what stands behind is never compared.
+        self._requests: queue.PriorityQueue[tuple[int, int, tuple[str, StageRequest] | None]] = queue.PriorityQueue()
+        self._arrivals = itertools.count()
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._current: str | None = None
@@ -111,7 +117,7 @@ class _StageWorker:
             if call_id in self._calls:
                 return
             self._calls[call_id] = Call(CallState.RUNNING)
-        self._requests.put((call_id, request))
+        self._requests.put((_RANKS[request.options.priority], next(self._arrivals), (call_id, request)))
 
     def poll(self, call_id: str) -> Call:
         with self._lock:
@@ -129,15 +135,16 @@ class _StageWorker:
 
     def close(self) -> None:
         self._closing = True
-        self._requests.put(None)
+        self._requests.put((-1, next(self._arrivals), None))
         self._child.close()
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        while (item := self._requests.get()) is not None:
+        while (item := self._requests.get()[-1]) is not None:
             call_id, request = item
             with self._lock:
-                if self._calls[call_id].state is not CallState.RUNNING:
+                waiting = self._calls.get(call_id)  # none, where it was canceled so long ago that it is forgotten
+                if waiting is None or waiting.state is not CallState.RUNNING:
                     continue
                 self._current = call_id
             call = self._call(request)

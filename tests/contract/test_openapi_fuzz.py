@@ -21,11 +21,6 @@ HOOKS = "tests.contract.schemathesis_hooks"
 BUDGET_S = 50
 
 
-@pytest.mark.xfail(
-    reason="the fuzzer still finds what the reference does not tell: names of metadata with control characters, and "
-    "paths with some of them, which functions-framework answers itself",
-    strict=False,
-)
 @pytest.mark.slow
 def test_the_api_does_what_its_reference_says(tmp_path: Path, tell: Callable[[str], None]) -> None:
     with standin_cloud(tmp_path, requests_per_minute=1_000_000) as cloud:

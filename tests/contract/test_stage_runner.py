@@ -16,6 +16,7 @@ import pytest
 from infra.local.runner import LocalRunner
 from shared.errors import PipelineError
 from shared.events import StageCompleted
+from shared.options import JobOptions
 from shared.ports import Call, CallState
 from shared.requests import StageRequest
 from tests.clouds import STANDIN, behave, starts, wait_for
@@ -138,3 +139,21 @@ def test_a_call_that_is_over_or_unknown_can_be_canceled(backend: Backend, cloud:
 @pytest.mark.parametrize("call_id", ["fc-unknown", "0123456789abcdef/job/transcribe/1", ""])
 def test_an_unknown_call_is_lost(backend: Backend, call_id: str) -> None:
     assert backend.runner.poll(call_id) == Call(CallState.LOST)
+
+
+def test_where_jobs_wait_for_one_worker_the_highest_priority_is_next(tmp_path: Path, cloud: Cloud) -> None:
+    behave(tmp_path, transcribe={"sleep_s": 60.0})
+    runner = LocalRunner(tmp_path, tmp_path / "logs", worker=STANDIN)
+    first = runner.start(request(cloud, job_id="first"))
+    wait_for(lambda: starts(tmp_path))
+    behave(tmp_path, transcribe={})
+    waiting = [
+        runner.start(request(cloud, job_id=job_id, options=JobOptions(priority=priority)))
+        for job_id, priority in (("l1", "low"), ("n1", "normal"), ("h1", "high"), ("n2", "normal"), ("h2", "high"))
+    ]
+    runner.cancel(waiting[3])
+    runner.cancel(first)
+    for call_id in waiting:
+        over(runner, call_id)
+    runner.close()
+    assert [job_id for _, job_id, _, _ in starts(tmp_path)] == ["first", "h1", "h2", "n1", "l1"]

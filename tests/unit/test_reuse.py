@@ -31,6 +31,7 @@ def test_the_same_recording_and_options_of_one_tenant_are_one() -> None:
     assert reuse_id("acme", MEDIA, PLAIN) == reuse_id("acme", MEDIA, JobOptions(diarize=False, model="base"))
     captions = JobOptions(diarize=False, captions=CaptionRules(max_lines=1))
     assert reuse_id("acme", MEDIA, PLAIN) == reuse_id("acme", MEDIA, captions)
+    assert reuse_id("acme", MEDIA, PLAIN) == reuse_id("acme", MEDIA, JobOptions(diarize=False, priority="high"))
 
 
 @pytest.mark.parametrize(
