@@ -1,28 +1,46 @@
 """Writes what is generated from the models: ``python -m infra.contracts [FOLDER]``.
 
-Without a folder it writes the contracts into ``shared/contracts`` and the tables into ``shared/README.md``; with one,
-the contracts alone: a release's snapshot.
+Without a folder it writes the contracts into ``shared/contracts``, the tables into ``shared/README.md`` and what
+Terraform is to know into its module; with one, the contracts alone: a release's snapshot.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import shared
 from infra.api.app import create_app
+from infra.deployment import deployment
 from shared.errors import CATALOGUE
+from shared.protobuf import events_proto
 from shared.schemas import contract_files
 from shared.stages import STAGES, upstream
 
 FOLDER = Path(shared.__file__).parent / "contracts"
 OPENAPI = "openapi.json"
+PROTO = "events.proto"
 README = FOLDER.with_name("README.md")
+TERRAFORM = FOLDER.parents[1] / "terraform" / "modules" / "pipeline" / "contract.tfvars.json"
+
+_GENERATED = (".json", ".proto")
 
 
 def contracts() -> dict[str, str]:
     """Every contract as text, by its path: those of events and documents, and the API's."""
-    return {**contract_files(), OPENAPI: json.dumps(create_app().openapi(), indent=2, ensure_ascii=False) + "\n"}
+    return {**contract_files(), OPENAPI: _text(create_app().openapi()), PROTO: events_proto()}
+
+
+def read_contracts(folder: Path) -> dict[str, str]:
+    """The contracts that a folder holds, as :func:`contracts` gives them."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix in _GENERATED)
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in found}
+
+
+def terraform_contract() -> str:
+    """What Terraform is to know of functions, subscriptions, stages and stores, as a file of variables."""
+    return _text({"contract": deployment()})
 
 
 def write(folder: Path) -> None:
@@ -32,9 +50,8 @@ def write(folder: Path) -> None:
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
-    for found in folder.rglob("*.json"):
-        if found.relative_to(folder).as_posix() not in files:
-            found.unlink()
+    for path in read_contracts(folder).keys() - files.keys():
+        (folder / path).unlink()
 
 
 def with_tables(text: str) -> str:
@@ -74,6 +91,10 @@ def _stages() -> str:
     )
 
 
+def _text(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(cell or "-" for cell in line) + " |\n" for line in lines)
@@ -84,6 +105,8 @@ def main(folder: str | None = None) -> None:
     write(Path(folder) if folder else FOLDER)
     if not folder:
         README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+        TERRAFORM.parent.mkdir(parents=True, exist_ok=True)
+        TERRAFORM.write_text(terraform_contract(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.contracts import read_contracts
 from tests.contract.openapi_changes import openapi_incompatibilities
+from tests.contract.proto_definition import proto_incompatibilities
 
 Schema = Mapping[str, Any]
 
@@ -20,12 +22,14 @@ _AT_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems")
 _EXACT = ("type", "const", "format", "pattern")
 
 
+def read_texts(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Contracts by path: JSON as what it says, others as text."""
+    return {path: json.loads(text) if path.endswith(".json") else text for path, text in texts.items()}
+
+
 def read_folder(folder: Path) -> dict[str, Any]:
     """Contracts by path below a folder."""
-    return {
-        path.relative_to(folder).as_posix(): json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.rglob("*.json"))
-    }
+    return read_texts(read_contracts(folder))
 
 
 def incompatibilities(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -38,6 +42,8 @@ def incompatibilities(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
             problems += _codes(document, after[path])
         elif path == "openapi.json":
             problems += [f"{path}: {problem}" for problem in openapi_incompatibilities(document, after[path])]
+        elif path.endswith(".proto"):
+            problems += [f"{path}: {problem}" for problem in proto_incompatibilities(document, after[path])]
         elif path == "asyncapi.json":
             problems += _messages(document, after[path])
         else:

@@ -21,7 +21,7 @@ from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from infra.contracts import FOLDER, contracts, write
+from infra.contracts import FOLDER, TERRAFORM, contracts, read_contracts, terraform_contract, write
 from shared.errors import CATALOGUE
 from shared.events import (
     Event,
@@ -40,13 +40,13 @@ from shared.options import JobOptions
 from shared.requests import REPORT, Output, ReportTarget, SignedRequest, StageRequest
 from shared.schemas import PUBLISHED, VERSION, event_examples
 from shared.transcript import Segment, Speaker, Transcript, Turn, Word
-from tests.contract.compatibility import incompatibilities, read_folder
+from tests.contract.compatibility import incompatibilities, read_folder, read_texts
 from tests.facts import CLAIMED, RECEIVED, START, Story, completed, dispatched, error, failed, progressed
 
 HERE = Path(__file__).parent
 TOOLS = HERE / "asyncapi"
 RELEASES = sorted(path for path in (HERE / "released").iterdir() if path.is_dir())
-DOCUMENTS: dict[str, Any] = {path: json.loads(text) for path, text in contracts().items()}
+DOCUMENTS: dict[str, Any] = read_texts(contracts())
 SCHEMAS = [path for path in DOCUMENTS if path.endswith(".schema.json")]
 
 
@@ -58,8 +58,11 @@ def check(path: str, instance: Any) -> None:
 
 
 def test_the_committed_files_are_those_generated() -> None:
-    committed = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in FOLDER.rglob("*.json")}
-    assert committed == contracts(), "run `make contracts`"
+    assert read_contracts(FOLDER) == contracts(), "run `make contracts`"
+
+
+def test_terraform_knows_what_is_deployed() -> None:
+    assert TERRAFORM.read_text("utf-8") == terraform_contract(), "run `make contracts`"
 
 
 def test_generation_is_deterministic_and_ends_each_file_with_a_line_break() -> None:
@@ -71,6 +74,7 @@ def test_writing_removes_stale_files_and_leaves_others(tmp_path: Path) -> None:
     stale, other = tmp_path / "events" / "job.forgotten.schema.json", tmp_path / "README.md"
     stale.parent.mkdir()
     stale.write_text("{}")
+    (tmp_path / "jobs.proto").write_text("")
     other.write_text("kept")
     write(tmp_path)
     assert read_folder(tmp_path) == DOCUMENTS
@@ -259,6 +263,7 @@ def _add_variant(path: str, *keys: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+PROTO = "events.proto"
 JOB, REPORTS, FAILED = "job.schema.json", "report.schema.json", "events/job.failed.schema.json"
 BREAKS = {
     "document removed": lambda documents: documents.pop("transcript.schema.json"),
@@ -287,6 +292,9 @@ BREAKS = {
     "limit of what is read lowered": _set(
         REPORTS, "$defs", "StageProgressed", "properties", "progress", "maximum", to=0
     ),
+    "field of the topic's schema renumbered": lambda documents: documents.update(
+        {PROTO: documents[PROTO].replace("string subject = 5;", "string subject = 12;")}
+    ),
     "kind of report removed": lambda documents: documents[REPORTS]["oneOf"].pop(),
 }
 ADDITIONS = {
@@ -301,6 +309,9 @@ ADDITIONS = {
     "kind of report": _add_variant(REPORTS, "oneOf"),
     "enum value": lambda documents: documents[JOB]["$defs"]["JobState"]["enum"].append("paused"),
     "description": _set(JOB, "description", to="Better words."),
+    "field of the topic's schema": lambda documents: documents.update(
+        {PROTO: documents[PROTO].replace("Data data = 11;", "Data data = 11; // all\n  string novelty = 12;")}
+    ),
     "message": lambda documents: documents["asyncapi.json"]["components"]["messages"].update({"JobPaused": {}}),
     "higher limit of what is read": _set(
         REPORTS, "$defs", "StageProgressed", "properties", "progress", "maximum", to=2.0
