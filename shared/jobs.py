@@ -147,7 +147,8 @@ class Job(Value):
         reuse: Whether an earlier job's results may be taken for its own.
         reused_from: The job whose results they are.
         metadata: What the caller keeps with it, by name.
-        callback_url: Where it is told how the job ended; empty for nowhere.
+        callback_url: Whom it is told how the job ended, without path and query: apps may listen to this document, and
+            those may be secret (:class:`shared.webhooks.Callback`). Empty for nobody.
         retention_days: After how many days, once it has ended, it is deleted; the deployment's if that is shorter.
         traceparent: Of the request that made it, after W3C Trace Context: what happens to the job is of that trace.
     """
@@ -190,6 +191,13 @@ class Job(Value):
     def artifacts(self) -> tuple[Artifact, ...]:
         """All artifacts, in the order of the stages."""
         return tuple(artifact for name in STAGES for artifact in self.stages[name].artifacts)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended, if it has: a transcript that is corrected later makes the job no younger."""
+        if not self.state.is_terminal:
+            return None
+        return self.history[-1].at if self.history else self.updated_at
 
     @property
     def transcript_version(self) -> int | None:

@@ -1,5 +1,6 @@
 """The scheduler's call: find what got stuck."""
 
+import logging
 from dataclasses import asdict
 
 import functions_framework.aio
@@ -11,6 +12,8 @@ from infra.pipeline.sweep import Swept
 from infra.pipeline.sweep import sweep as sweep_jobs
 from infra.wiring import services
 from shared.errors import PipelineError
+
+log = logging.getLogger(__name__)
 
 
 @functions_framework.aio.http
@@ -25,4 +28,5 @@ async def sweep(request: Request) -> JSONResponse:
     try:
         return JSONResponse(asdict(await run_in_threadpool(run)))
     except PipelineError as error:
+        log.warning("the sweep broke off: %s", error)
         return JSONResponse(error.info.model_dump(), error.http_status)

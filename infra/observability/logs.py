@@ -5,6 +5,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from infra.observability import counted
 from infra.observability.context import ids
 from infra.settings import Settings
 
@@ -14,7 +15,7 @@ _QUIET = ("httpx", "filelock")
 
 
 class JsonLines(logging.Formatter):
-    """One line of JSON each, with the ids of what it is about.
+    """One line of JSON each, with the ids of what it is about, and with the fields of what is counted.
 
     Args:
         project: Google Cloud project, by which its traces are found; may be empty.
@@ -42,7 +43,7 @@ class JsonLines(logging.Formatter):
             )
             line["logging.googleapis.com/spanId"] = span_id
             line["logging.googleapis.com/trace_sampled"] = bool(int(flags, 16) & 1)
-        return json.dumps(line | about, ensure_ascii=False)
+        return json.dumps(line | about | getattr(record, "fields", {}), ensure_ascii=False)
 
 
 def install_logs(settings: Settings) -> None:
@@ -52,3 +53,4 @@ def install_logs(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    counted.log.setLevel(logging.INFO if settings.log_format == "json" else logging.WARNING)

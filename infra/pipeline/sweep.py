@@ -5,9 +5,10 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from infra.observability.counted import tell
 from infra.pipeline.control import delete_job, find_job, finish_erasure
 from infra.pipeline.dispatch import ATTEMPT_LIFE_S, apply_fact, dispatch_due
 from infra.pipeline.intake import first_id_at, receive_upload, upload_ref, validate_received
@@ -38,7 +39,7 @@ _PROBES = 3
 
 @dataclass
 class Swept:
-    """What one sweep did."""
+    """What one sweep did; ``unserved`` are the jobs that it could do nothing for now."""
 
     published: int = 0
     expired: int = 0
@@ -49,6 +50,7 @@ class Swept:
     retired: int = 0
     erased: int = 0
     notified: int = 0
+    unserved: int = 0
     runner_is_away: bool = False
 
 
@@ -65,12 +67,13 @@ def sweep(services: Services, *, page_size: int = 100) -> Swept:
     _notify(services, swept, until=started + (_PUBLISHING + _NOTIFYING) * budget_s)
     mended = started + (_PUBLISHING + _NOTIFYING + _MENDING) * budget_s
     for job in _walk(services, "sweep", ACTIVE, None, page_size, until=mended):
-        with _logged(job, "mended"):
+        with _logged(job, "mended", swept):
             _mend(services, job, swept)
     _retire_early(services, swept, page_size, until=started + budget_s)
     if services.settings.retention_days is not None:
         _retire(services, swept, services.settings.retention_days, page_size, until=started + budget_s)
     services.documents.purge(services.clock.now())
+    tell("sweep.completed", **asdict(swept))
     return swept
 
 
@@ -96,20 +99,27 @@ def _walk(
 
 
 @contextmanager
-def _logged(job: Job, done: str) -> Iterator[None]:
+def _logged(job: Job, done: str, swept: Swept) -> Iterator[None]:
     """One job that cannot be served now keeps the others not waiting."""
     try:
         yield
     except PipelineError as error:
         log.warning("%s could not be %s now: %s", job.job_id, done, error)
+        swept.unserved += 1
+        _tell_of_stuck(job, "unserved", error.code)
+
+
+def _tell_of_stuck(job: Job, why: str, code: str = "") -> None:
+    """Of a job that would not have gone on by itself."""
+    tell("job.stuck", why=why, code=code, job_id=job.job_id, tenant_id=job.tenant_id)
 
 
 def _retire(services: Services, swept: Swept, days: float, page_size: int, *, until: float) -> None:
     """Delete jobs that ended so long ago that the retention is over."""
     cutoff = services.clock.now() - timedelta(days=days)
     for job in _walk(services, "retention", ENDED, first_id_at(cutoff), page_size, until=until):
-        if job.updated_at <= cutoff:
-            with _logged(job, "deleted"):
+        if job.ended_at and job.ended_at <= cutoff:
+            with _logged(job, "deleted", swept):
                 delete_job(services, job.job_id)
                 swept.retired += 1
 
@@ -127,13 +137,13 @@ def _retire_early(services: Services, swept: Swept, page_size: int, *, until: fl
             services.documents.delete(Retention, due.document_id)
             continue
         now, kept = services.clock.now(), timedelta(days=due.days)
-        if job.state.is_terminal and job.updated_at + kept <= now:
-            with _logged(job, "deleted"):
+        if job.ended_at and job.ended_at + kept <= now:
+            with _logged(job, "deleted", swept):
                 delete_job(services, job.job_id)
                 services.documents.delete(Retention, due.document_id)
                 swept.retired += 1
             continue
-        again_at = job.updated_at + kept if job.state.is_terminal else now + min(kept, _UNFINISHED_LOOK)
+        again_at = job.ended_at + kept if job.ended_at else now + min(kept, _UNFINISHED_LOOK)
         services.documents.update(Retention, due.document_id, functools.partial(_postponed, to=again_at))
 
 
@@ -165,6 +175,7 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
     if job.deadline_at is not None and job.deadline_at <= now:
         apply_fact(services, job.job_id, JobOverdue())
         swept.overdue += 1
+        _tell_of_stuck(job, "overdue")
         return
     if job.state is JobState.DELETING:
         swept.erased += finish_erasure(services, job)
@@ -176,12 +187,14 @@ def _mend(services: Services, job: Job, swept: Swept) -> None:
         # Its finalize event is gone, or will be late: look at the upload from here.
         validate_received(services, job)
         swept.revalidated += 1
+        _tell_of_stuck(job, "upload_unnoticed")
     if job.state is not JobState.RUNNING:
         return
     for name, stage in job.stages.items():
         if (fact := _verdict(services, job, name, stage, now, swept)) is not None:
             job = apply_fact(services, job.job_id, fact).job
             swept.ended_attempts += 1
+            _tell_of_stuck(job, "attempt_silent", fact.error.code if isinstance(fact, StageFailed) else "")
     due = due_stages(job, now)
     if due and not (swept.runner_is_away and any(STAGES[name].placement == "gpu" for name in due)):
         swept.runner_is_away |= not dispatch_due(services, job.job_id)
@@ -214,6 +227,7 @@ def _look_for_upload(services: Services, job: Job, now: datetime, swept: Swept) 
     else:
         receive_upload(services, uploaded)
         swept.revalidated += 1
+        _tell_of_stuck(job, "upload_unnoticed")
 
 
 def _verdict(services: Services, job: Job, name: str, stage: StageState, now: datetime, swept: Swept) -> Fact | None:

@@ -13,6 +13,7 @@ from infra.pipeline.editing import Editor
 from infra.pipeline.intake import create_job, receive_upload, upload_ref
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.reports import with_stored_artifacts
+from infra.pipeline.sweep import sweep
 from infra.pipeline.transcripts import find_completed, read_transcript
 from infra.pipeline.versions import list_versions
 from infra.wiring import GivenServices
@@ -306,3 +307,12 @@ def test_another_tenant_finds_nothing(services: GivenServices, job_id: str) -> N
         lambda: stranger.merge_speakers(["SPEAKER_00"], "SPEAKER_01"),
     ):
         assert code(call) == "job.not_found"
+
+
+def test_a_correction_makes_a_job_no_younger(services: GivenServices, job_id: str) -> None:
+    object.__setattr__(services, "settings", services.settings.model_copy(update={"retention_days": 30.0}))
+    services.clock.pass_by(days=20)
+    editor(services, job_id).edit(edits("x"))
+    assert sweep(services).retired == 0
+    services.clock.pass_by(days=10, seconds=1)
+    assert sweep(services).retired == 1
