@@ -23,7 +23,8 @@ class Settings(BaseSettings):
 
     Attributes:
         cloud: Which adapters a function works with: ``local``, or ``google`` with Modal.
-        public_url: Where clients reach this deployment, without a trailing slash.
+        public_url: Where clients reach this deployment, without a trailing slash. The local cloud knows; without it,
+            what the API says of itself are paths.
         report_url: Where GPU jobs reach ``on_report``; by default under ``public_url``, as the local cloud serves it.
         report_keys: Secrets that report tokens are signed with, separated by commas: the first signs, all are accepted.
             A new one goes to the end first, everywhere, and to the front in a second deployment: a function that does
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EARWITNESS_", frozen=True, extra="ignore")
 
     cloud: Literal["local", "google"] = "local"
-    public_url: str = "http://127.0.0.1:8080"
+    public_url: str = ""
     report_url: str = ""
     report_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_separated)] = ()
     project: str = ""
@@ -156,7 +157,13 @@ class Settings(BaseSettings):
 
     @property
     def report_base_url(self) -> str:
-        """Where a GPU job posts its reports, followed by the job's id."""
+        """Where a GPU job posts its reports, followed by the job's id.
+
+        Raises:
+            PipelineError: ``internal`` where no setting tells.
+        """
+        if not (self.report_url or self.public_url):
+            raise PipelineError("internal", "EARWITNESS_REPORT_URL is not set, and is needed here.")
         return self.report_url.rstrip("/") or f"{self.public_url.rstrip('/')}/functions/on_report"
 
     @property

@@ -76,7 +76,7 @@ def told_services(folder: Path) -> Iterator[GivenServices]:
     queue = EventQueue(database, {"orchestrate": ()})
     objects = LocalObjectStore(database, folder / "objects", "http://x", UrlSigner(b"k"), clock, queue, {})
     yield GivenServices(
-        settings=Settings(data_dir=folder, upload_expires_s=3600),
+        settings=Settings(data_dir=folder, public_url="http://127.0.0.1:8080", upload_expires_s=3600),
         clock=clock,
         jobs=LocalJobStore(database),
         documents=LocalDocumentStore(database),

@@ -47,7 +47,7 @@ def errors() -> HTMLResponse:
 
 
 def _document(request: Request) -> dict[str, Any]:
-    servers = [{"url": services().settings.public_url.rstrip("/"), "description": "This deployment."}]
+    servers = [{"url": services().settings.public_url.rstrip("/") or "/", "description": "This deployment."}]
     return {**request.app.openapi(), "servers": servers}
 
 

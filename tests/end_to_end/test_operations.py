@@ -59,6 +59,9 @@ def test_it_says_which_service_does_not_answer_and_soon(
         assert down.json()["dependencies"]["database"] == "down"
         assert took_s < 10  # a look is given two seconds, and all are at the same time
         assert httpx.get(f"{url}/v1/health/live").status_code == 200
+        # Nobody has told it where it is reached: what it says of itself holds wherever that is.
+        assert httpx.get(f"{url}/v1/jobs").json()["type"] == "/errors#request.unauthorized"
+        assert httpx.get(f"{url}/openapi.json").json()["servers"][0]["url"] == "/"
         # On a busy machine the first look at the other may take too long.
         wait_for(lambda: httpx.get(f"{url}/v1/health/ready", timeout=30).json()["dependencies"]["objects"] == "up")
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore.host)

@@ -86,3 +86,10 @@ def test_a_report_key_can_be_replaced_while_jobs_run() -> None:
 )
 def test_where_reports_go(public_url: str, report_url: str, expected: str) -> None:
     assert load_settings(public_url=public_url, report_url=report_url).report_base_url == expected
+
+
+def test_where_reports_go_must_be_known() -> None:
+    assert refusal(lambda: load_settings().report_base_url) == (
+        "internal",
+        "EARWITNESS_REPORT_URL is not set, and is needed here.",
+    )
