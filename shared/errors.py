@@ -1,6 +1,7 @@
 """Typed errors. Codes are a public contract: they are only ever added, and each is documented here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -116,7 +117,8 @@ class PipelineError(Exception):
     Args:
         code: A code of :data:`CATALOGUE`.
         message: One sentence; the catalogue's own if left out.
-        details: Values for a program: limits, sizes, names. Never secrets or paths.
+        details: Values for a program: limits, sizes, names. Never secrets or paths. ``field`` is the part of a
+            request that it is about, as the request names it.
 
     Raises:
         KeyError: The code is not in the catalogue.
@@ -135,3 +137,14 @@ class PipelineError(Exception):
     def info(self) -> ErrorInfo:
         """The error as data."""
         return ErrorInfo(code=self.code, message=self.message, retryable=self.retryable)
+
+
+@contextmanager
+def of_field(name: str) -> Iterator[None]:
+    """Within the block errors are about this part of the request, unless they name another."""
+    try:
+        yield
+    except PipelineError as error:
+        if error.http_status < 500:  # the others are about no part of it
+            error.details.setdefault("field", name)
+        raise

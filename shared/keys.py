@@ -32,6 +32,8 @@ SCOPES: Mapping[str, str] = MappingProxyType(
 # What a key is allowed that nobody said anything else of: all but to make keys.
 DEFAULT_SCOPES = tuple(scope for scope in SCOPES if not scope.startswith("keys:"))
 
+# A tenant's name is a part of the names of its objects. The inbox has a place of its own among them.
+_TENANT = re.compile(r"(?!inbox$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _TOKEN = re.compile(r"ew_([0-9a-f]{20})_([0-9A-Za-z_-]{43})([0-9a-f]{8})", re.ASCII)
 
 
@@ -84,6 +86,22 @@ class Principal(Value):
         """
         if missing := [scope for scope in needed if scope not in self.scopes]:
             raise PipelineError("request.forbidden", f"This key lacks the scope {missing[0]}.", scope=missing[0])
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a tenant may be called so."""
+    return _TENANT.fullmatch(text) is not None
+
+
+def check_tenant(text: str) -> None:
+    """Refuse what no tenant may be called: it could be taken for a part of another one's names.
+
+    Raises:
+        PipelineError: ``request.invalid``.
+    """
+    if not is_tenant(text):
+        rule = "a tenant is called by up to 63 letters, digits, dots, hyphens and underscores, and not 'inbox'"
+        raise PipelineError("request.invalid", f"tenant: {rule}.")
 
 
 def token_prefix(key_id: str) -> str:

@@ -43,6 +43,12 @@ def shown_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def origin_of(url: str) -> str:
+    """Whom a URL leads to, which may be shown; its path and its query may hold secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 def source_object(uri: str) -> ObjectRef:
     """The object that ``gs://BUCKET/NAME`` names.
 

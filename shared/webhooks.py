@@ -14,6 +14,7 @@ from shared.documents import Document
 from shared.errors import PipelineError
 from shared.events import FACTS, Event
 from shared.model import Value
+from shared.sources import Source
 
 PING = "webhook.ping"
 PAUSED = "webhook.paused"
@@ -100,6 +101,20 @@ class Endpoint(Document):
     def signing_secrets(self, now: datetime) -> Sequence[str]:
         """Those that are good now."""
         return [secret.text for secret in self.secrets if secret.expires_at is None or now < secret.expires_at]
+
+
+class Callback(Document):
+    """Where the end of a job is told: the whole URL, which may hold a secret. Apps may listen to the job itself.
+
+    It lies among the sources, which are kept apart from jobs for the same reason.
+
+    Attributes:
+        document_id: Of :func:`callback_id`.
+        url: As it was given.
+    """
+
+    collection: ClassVar[str] = Source.collection
+    url: str
 
 
 class DeliveryState(StrEnum):
@@ -257,6 +272,11 @@ def new_delivery(
         not_before=now,
         expires_at=now + kept,
     )
+
+
+def callback_id(job_id: str) -> str:
+    """Id of the document that holds a job's callback."""
+    return f"{job_id}.callback"
 
 
 def callback_endpoint_id(tenant_id: str) -> str:

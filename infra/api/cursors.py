@@ -4,8 +4,12 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from shared.errors import PipelineError
+
+T = TypeVar("T")
 
 _DIGEST = 12
 
@@ -34,8 +38,30 @@ def read_cursor(cursor: str, *asked: object) -> str:
         text = ""
     digest, position = text[:_DIGEST], text[_DIGEST:]
     if not position or digest != _digest(position, asked):
-        raise PipelineError("request.invalid", "cursor: it is of no list with these filters.")
+        raise PipelineError("request.invalid", "cursor: it is of no list with these filters.", field="cursor")
     return position
+
+
+def cut(found: Sequence[T], limit: int, id_of: Callable[[T], str], *asked: object) -> tuple[list[T], str | None]:
+    """A page, of one thing more than fits on it, and the cursor of the next one; none where nothing is left.
+
+    Args:
+        found: Up to ``limit + 1`` things: the last tells whether there is another page.
+        limit: How many the page holds.
+        id_of: What the next page goes on behind.
+        asked: As for :func:`make_cursor`.
+    """
+    page = list(found[:limit])
+    return page, make_cursor(id_of(page[-1]), *asked) if len(found) > limit else None
+
+
+def behind(cursor: str | None, *asked: object) -> str | None:
+    """The id that a page goes on behind; ``None`` for the first.
+
+    Raises:
+        PipelineError: ``request.invalid`` for what is no cursor of this list.
+    """
+    return None if cursor is None else read_cursor(cursor, *asked)
 
 
 def _digest(position: str, asked: tuple[object, ...]) -> str:

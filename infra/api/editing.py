@@ -190,7 +190,9 @@ def _editor(job_id: str, caller: Principal, base: int | None, if_match: str | No
     if if_match is not None and if_match.strip() != "*":
         found = _TAG.fullmatch(if_match.strip())
         if found is None or base not in (None, int(found[1])):
-            raise PipelineError("request.invalid", "If-Match: this is not the tag of the version to be changed.")
+            raise PipelineError(
+                "request.invalid", "If-Match: this is not the tag of the version to be changed.", field="if-match"
+            )
         base = int(found[1])
     return Editor(services(), job_id, caller.tenant_id, caller.key_id or OWNER, base)
 

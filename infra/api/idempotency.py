@@ -13,9 +13,9 @@ what it raises is not, so that the request can be made again. These are for spec
 - ``@once(secret=True)`` where the answer holds a secret: it is kept sealed with the caller's token.
 - ``@once(renewed=...)`` where a part of the answer ends sooner than the key: makes it anew at each repetition.
 - ``@once(is_final=...)`` where an answer may be for now only: it is kept if this says so of it.
-- ``@once(lease_s=...)`` where the function may take longer than fifteen seconds.
 - a parameter ``claim: KeptAnswer | None = None`` gets what ids of new things are to be derived from
   (``claim.derived()``), so that a process that dies between making a thing and keeping the answer makes no second.
+  Whoever takes longer than fifteen seconds needs that, too: from then on a repetition does not wait for the first.
 
 After draft-ietf-httpapi-idempotency-key-header-07, but for two things: another request under a key is answered 409 and
 not 422, and what was refused is not kept.
@@ -53,6 +53,8 @@ REPLAYED = "idempotency-replayed"
 WAIT_S = 5.0
 LEASE_S = 15.0
 _OF_A_BODY = frozenset({"content-length", "content-type"})
+# As the framework writes the answers that come first.
+_AS_FIRST = (",", ":")
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.02, 0.5
 
 Renewed = Callable[[Services, Any, Mapping[str, Any]], Any]
@@ -74,7 +76,6 @@ def once(
     secret: bool = False,
     renewed: Renewed | None = None,
     is_final: Callable[[Any], bool] = lambda _: True,
-    lease_s: float = LEASE_S,
 ) -> Callable[[F], F]:
     """A decorator for the function of a POST route; the module says how to use it.
 
@@ -82,7 +83,6 @@ def once(
         secret: Whether its answer holds a secret.
         renewed: Makes anew what has ended of a kept answer.
         is_final: Whether a result is what is answered from now on.
-        lease_s: How long it may take before a repetition takes over.
     """
 
     def decorated(endpoint: F) -> F:
@@ -97,7 +97,7 @@ def once(
             if key is None:
                 return await _call(endpoint, values)
             kept = _Once(request, _unquoted(key), _tenant(values), secret)
-            mine = await kept.claim(lease_s)
+            mine = await kept.claim()
             if mine.status is not None:
                 return await kept.again(mine, renewed, values)
             if wants_claim:
@@ -130,7 +130,7 @@ class _Once:
         is_checked_here = services().settings.api_access == "keys"
         self._seal = f"{token if is_checked_here else ''}\0{key}" if secret else None
 
-    async def claim(self, lease_s: float) -> KeptAnswer:
+    async def claim(self) -> KeptAnswer:
         """What is kept, or the right to make it; waits a while for another who is making it.
 
         Raises:
@@ -141,7 +141,7 @@ class _Once:
         while True:
             try:
                 return await run_in_threadpool(
-                    repeats.claim, services(), self._tenant_id, self._key, fingerprint, lease_s=lease_s
+                    repeats.claim, services(), self._tenant_id, self._key, fingerprint, lease_s=LEASE_S
                 )
             except PipelineError as error:
                 if error.code == "idempotency.mismatch":
@@ -178,7 +178,7 @@ class _Once:
             status, media_type, body = result.status_code, result.media_type or "", bytes(result.body).decode()
         else:
             status, media_type = self._request.scope["route"].status_code or 200, "application/json"
-            body = json.dumps(jsonable_encoder(result), ensure_ascii=False)
+            body = json.dumps(jsonable_encoder(result), ensure_ascii=False, separators=_AS_FIRST)
         if self._seal:
             body = seal(body, self._seal, mine.document_id)
         said = self._request.scope[ANSWER_HEADERS].items() - before.items()
@@ -197,7 +197,7 @@ class _Once:
             raise PipelineError("idempotency.mismatch", "This was answered to another API key, with a secret.")
         if renewed is not None:
             now = await run_in_threadpool(renewed, services(), json.loads(body), values)
-            body = json.dumps(now, ensure_ascii=False)
+            body = json.dumps(now, ensure_ascii=False, separators=_AS_FIRST)
         return Response(
             body, kept.status or 200, media_type=kept.media_type or None, headers={**kept.headers, REPLAYED: "true"}
         )

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, StringCon
 from pydantic_core import PydanticCustomError
 
 from infra.api.access import allowed
-from infra.api.cursors import make_cursor, read_cursor
+from infra.api.cursors import behind, cut
 from infra.api.idempotency import once
 from infra.api.problems import Problem, documented, problem_body
 from infra.api.strict import Body
@@ -248,17 +248,13 @@ def page(
         services(),
         of,
         states=[JobState(name) for name in state or ()],
-        # One more tells whether there is another page.
         limit=limit + 1,
-        after=None if cursor is None else read_cursor(cursor, *asked),
+        after=behind(cursor, *asked),
         created_after=created_after,
         created_before=created_before,
     )
-    last = found[limit - 1] if len(found) > limit else None
-    return JobPage(
-        data=[job_view(job) for job in found[:limit]],
-        next_cursor=last and make_cursor(last.job_id, *asked),
-    )
+    jobs, next_cursor = cut(found, limit, lambda job: job.job_id, *asked)
+    return JobPage(data=[job_view(job) for job in jobs], next_cursor=next_cursor)
 
 
 @router.post("/{job_id}/cancel", responses=documented(409))
@@ -310,14 +306,16 @@ def _create(found: Services, body: CreateJob, caller: Principal, claim: KeptAnsw
 def _metadata(request: Request) -> dict[str, str]:
     """Filters of the form ``metadata.KEY=VALUE``."""
     if "metadata" in request.query_params:
-        raise PipelineError("request.invalid", "metadata: name a key, as in metadata.KEY=VALUE.")
+        raise PipelineError("request.invalid", "metadata: name a key, as in metadata.KEY=VALUE.", field="metadata")
     found = [
         (name.removeprefix(_METADATA), value)
         for name, value in request.query_params.multi_items()
         if name.startswith(_METADATA)
     ]
     if len(dict(found)) != len(found) or len(found) > MAX_METADATA_FILTERS:
-        raise PipelineError("request.invalid", f"metadata: up to {MAX_METADATA_FILTERS} different keys.")
+        raise PipelineError(
+            "request.invalid", f"metadata: up to {MAX_METADATA_FILTERS} different keys.", field="metadata"
+        )
     return dict(found)
 
 

@@ -1,5 +1,6 @@
 """API keys of the caller's tenant."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from infra.api.access import allowed, gate
+from infra.api.cursors import behind, cut
 from infra.api.idempotency import once
 from infra.api.problems import documented
 from infra.api.strict import Body
@@ -34,7 +36,10 @@ class CreateKey(Body):
         default=list(DEFAULT_SCOPES), min_length=1, max_length=len(SCOPES), description=f"Of {', '.join(SCOPES)}."
     )
     requests_per_minute: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="The deployment's by default."
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="The deployment's by default, or yours where that is less; never more than yours.",
     )
 
 
@@ -74,15 +79,15 @@ class KeyPage(BaseModel):
 @router.post("", status_code=201, responses=documented(409))
 @once(secret=True)
 def create(body: CreateKey, caller: Annotated[Principal, MAY_WRITE]) -> CreatedKey:
-    """Make a key. It can be allowed nothing that yours is not."""
-    if beyond := [scope for scope in body.scopes if scope in SCOPES and scope not in caller.scopes]:
-        raise PipelineError("request.forbidden", f"Your key lacks the scope {beyond[0]}.", scope=beyond[0])
+    """Make a key. It can be allowed nothing that yours is not, and be used no more often."""
+    _check_within(caller, body.scopes, body.requests_per_minute or 0)
+    own = caller.requests_per_minute
     made = create_key(
         services(),
         caller.tenant_id,
         body.name,
         scopes=body.scopes,
-        requests_per_minute=body.requests_per_minute,
+        requests_per_minute=body.requests_per_minute or (own if own and own < _usual() else None),
         actor=caller.key_id,
     )
     return _created(made)
@@ -95,17 +100,24 @@ def page(
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> KeyPage:
     """Keys of your tenant, newest first, revoked ones too."""
-    found = list_keys(services(), caller.tenant_id, limit=limit, after=cursor)
-    return KeyPage(
-        data=[_view(key) for key in found], next_cursor=found[-1].document_id if len(found) == limit else None
-    )
+    asked = ("keys", caller.tenant_id)
+    found = list_keys(services(), caller.tenant_id, limit=limit + 1, after=behind(cursor, *asked))
+    keys, next_cursor = cut(found, limit, lambda key: key.document_id, *asked)
+    return KeyPage(data=[_view(key) for key in keys], next_cursor=next_cursor)
 
 
 @router.post("/{key_id}/rotate", responses=documented(404, 409))
 @once(secret=True)
 def rotate(key_id: str, body: RotateKey, caller: Annotated[Principal, MAY_WRITE]) -> CreatedKey:
-    """Give a key another token."""
-    made = rotate_key(services(), caller.tenant_id, key_id, grace_s=body.grace_s, actor=caller.key_id)
+    """Give a key another token. You get that token, so the key can be allowed nothing that yours is not."""
+    made = rotate_key(
+        services(),
+        caller.tenant_id,
+        key_id,
+        grace_s=body.grace_s,
+        actor=caller.key_id,
+        check=lambda key: _check_within(caller, key.scopes, key.requests_per_minute or _usual()),
+    )
     gate.forget()
     return _created(made)
 
@@ -115,6 +127,23 @@ def revoke(key_id: str, caller: Annotated[Principal, MAY_WRITE]) -> None:
     """End a key for good. Other instances of the API may let it in for five seconds more."""
     revoke_key(services(), caller.tenant_id, key_id, actor=caller.key_id)
     gate.forget()
+
+
+def _check_within(caller: Principal, scopes: Sequence[str], requests_per_minute: int) -> None:
+    """Refuse to hand out a key that may do more than the caller's own.
+
+    Raises:
+        PipelineError: ``request.forbidden``.
+    """
+    if beyond := [scope for scope in scopes if scope in SCOPES and scope not in caller.scopes]:
+        raise PipelineError("request.forbidden", f"Your key lacks the scope {beyond[0]}.", scope=beyond[0])
+    own = caller.requests_per_minute or _usual()
+    if caller.key_id and requests_per_minute > own:
+        raise PipelineError("request.forbidden", f"Your key itself has {own} requests a minute.", limit=own)
+
+
+def _usual() -> int:
+    return services().settings.requests_per_minute
 
 
 def _created(made: NewKey) -> CreatedKey:

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from infra.api.access import allowed
 from infra.api.openapi import EVENTS
 from infra.api.problems import documented
+from infra.api.tags import IfNoneMatch, is_known, tag_headers, tagged, unchanged
 from infra.api.views import JobView, job_view
 from infra.pipeline.control import find_job
 from infra.pipeline.following import follower
@@ -39,19 +40,15 @@ async def own_job(job_id: str, caller: Annotated[Principal, allowed("jobs:read")
     return await run_in_threadpool(find_job, found, job_id, caller.tenant_id)
 
 
+_TAGGED = tagged("The revision, in quotes.", "The revision is the one of If-None-Match.")
+_TAGGED[200]["model"] = JobView
 OwnJob = Annotated[Job, Depends(own_job)]
 
 
 @router.get(
     "",
     response_model=None,
-    responses={
-        200: {
-            "model": JobView,
-            "headers": {"etag": {"description": "The revision, in quotes.", "schema": {"type": "string"}}},
-        },
-        304: {"description": "The revision is the one of If-None-Match."},
-    },
+    responses=_TAGGED,
 )
 async def status(
     job: OwnJob,
@@ -67,9 +64,7 @@ async def status(
             description="The revision you have; that of If-None-Match, or else the present one, if left out.",
         ),
     ] = None,
-    if_none_match: Annotated[
-        str | None, Header(max_length=1000, description="Answers 304 without a body while this is the ETag.")
-    ] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The status document of a job, at once or as soon as it changes."""
     if wait_s and not job.state.is_terminal:
@@ -77,11 +72,10 @@ async def status(
         if seen == job.revision:
             async with follower.watch(services(), job) as watch:
                 job = await watch.later_than(job.revision, wait_s) or job
-    # Not to be kept, but to be asked for again by its tag.
-    headers = {"etag": f'"{job.revision}"', "cache-control": "private, no-cache"}
-    if _matches(job, if_none_match):
-        return Response(status_code=304, headers=headers)
-    return Response(job_view(job).model_dump_json(), media_type="application/json", headers=headers)
+    if is_known(job.revision, if_none_match):
+        return unchanged(job.revision)
+    content = job_view(job).model_dump_json()
+    return Response(content, media_type="application/json", headers=tag_headers(job.revision))
 
 
 @router.get(
@@ -158,11 +152,6 @@ def _event(name: str, revision: int, data: dict[str, Any]) -> bytes:
     return format_sse_event(event=name, data_str=json.dumps(data), id=str(revision))
 
 
-def _matches(job: Job, if_none_match: str | None) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
-    return "*" in tags or f'"{job.revision}"' in tags
-
-
 def _revision(job: Job, if_none_match: str | None) -> int | None:
     """The revision that a client has: with a tag of another one, none that would have to be waited out."""
-    return job.revision if if_none_match is None or _matches(job, if_none_match) else None
+    return job.revision if if_none_match is None or is_known(job.revision, if_none_match) else None

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from infra.api.access import allowed
 from infra.api.edge import ANSWER_HEADERS
-from infra.api.idempotency import once
+from infra.api.idempotency import REPLAYED, once
 from infra.api.openapi import EVENTS
 from infra.api.problems import documented, openai_error
 from infra.exports.openai import Deltas, answer, diarized_segments, plain_text, usage
@@ -26,6 +26,7 @@ from shared.errors import PipelineError
 from shared.jobs import Job, JobState
 from shared.keys import Principal
 from shared.options import MAX_PROMPT_CHARACTERS, Hotword, JobOptions, Language
+from shared.repeats import KeptAnswer
 from shared.transcript import Transcript
 
 router = APIRouter(
@@ -37,8 +38,6 @@ PATH = "/v1/audio/transcriptions"
 MAX_BODY_BYTES = 26_500_000
 JOB_HEADER = "x-job-id"
 _MAX_FIELDS = 100
-# A repetition waits for the first to end, however long that waits for its job.
-_LEASE_S = 900.0
 # Names of OpenAI's own models: whoever asks for one gets the deployment's.
 _THEIR_MODELS = re.compile(r"whisper-1|gpt-[\w.-]*transcribe[\w.-]*")
 # Names of repeated fields come with brackets or without.
@@ -93,6 +92,11 @@ def _form_schema() -> dict[str, Any]:
     return schema
 
 
+def _is_read_again(_answer: Response) -> bool:
+    """No answer is kept: what was said would outlive its job. Who repeats a request has it read again."""
+    return False
+
+
 _TEXT = {"schema": {"type": "string"}}
 _EXAMPLE = {"text": "Good morning.", "usage": {"type": "duration", "seconds": 2}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -125,13 +129,16 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     responses=_ANSWERS,
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _form_schema()}}}},
 )
-@once(lease_s=_LEASE_S)
+@once(is_final=_is_read_again)
 async def transcriptions(
-    request: Request, caller: Annotated[Principal, allowed("jobs:write", "transcripts:read")]
+    request: Request,
+    caller: Annotated[Principal, allowed("jobs:write", "transcripts:read")],
+    claim: KeptAnswer | None = None,
 ) -> Response:
     """Transcribe a recording of up to 25 MB and wait for it, as OpenAI's clients do.
 
-    A job is made as for every recording; its id is in the header `x-job-id`. For what is longer, create a job.
+    A job is made as for every recording; its id is in the header `x-job-id`. For what is longer, create a job. With an
+    `Idempotency-Key` a request that was broken off can be sent again: it waits for the same job, and reads it.
     """
     found = services()
     async with request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=100_000) as form:
@@ -144,16 +151,22 @@ async def transcriptions(
             options=options,
             content=file.file,
             size_bytes=file.size or 0,
+            claim=claim,
         )
-    request.scope[ANSWER_HEADERS][JOB_HEADER] = job.job_id
-    # Once more would be one more job, and no sooner done.
-    request.scope[ANSWER_HEADERS]["x-should-retry"] = "false"
+    told = request.scope[ANSWER_HEADERS]
+    told[JOB_HEADER] = job.job_id
+    if claim is None:  # once more would be one more job, and no sooner done
+        told["x-should-retry"] = "false"
+    elif job.state is not JobState.AWAITING_UPLOAD:
+        told[REPLAYED] = "true"
     changes = followed(found, job, wait_s=found.settings.transcription_wait_s)
     async for job in changes:
         # A recording that is refused is answered by a status; after that there is only the stream.
         if asked.stream and job.state is JobState.RUNNING:
             return StreamingResponse(_events(asked, job, changes), media_type="text/event-stream")
     check_completed(job)
+    if asked.stream:  # it was done before anyone saw it run
+        return StreamingResponse(_events(asked, job, changes), media_type="text/event-stream")
     transcript = await run_in_threadpool(_transcript, job)
     content, media_type = answer(
         transcript, asked.response_format, options.captions, granularities=asked.timestamp_granularities
@@ -181,7 +194,7 @@ def _read(form: FormData) -> tuple[TranscribeForm, JobOptions, UploadFile]:
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     if not isinstance(file, UploadFile):
-        raise PipelineError("request.invalid", "file: a file is needed.")
+        raise PipelineError("request.invalid", "file: a file is needed.", field="file")
     return asked, options, file
 
 

@@ -19,7 +19,8 @@ Create a job, upload the recording by the signed request that comes with it, fol
 its own tenant alone, and what belongs to another is answered like what is not there.
 
 **Errors** are problem details (RFC 9457). Compare `code`, which is stable; `retryable` says whether the same request
-may succeed later. Each code is explained at `/errors`.
+may succeed later; `where` says which part of the request it is about, and `errors` lists all that are not as this
+reference says. Each code is explained at `/errors`.
 
 **Limits.** `ratelimit-*` headers say what is left; after 429 wait as `retry-after` says.
 

@@ -72,7 +72,9 @@ async def no_stray_parameters(request: Request) -> None:
     known |= {row["name"] for row in (route.openapi_extra or {}).get("parameters", ()) if row["in"] == "query"}
     stray = [name for name in request.query_params if name not in known and not _is_open(name, known)]
     if stray:
-        raise PipelineError("request.invalid", f"{stray[0][:100]}: there is no such parameter here.")
+        raise PipelineError(
+            "request.invalid", f"{stray[0][:100]}: there is no such parameter here.", field=stray[0][:100]
+        )
 
 
 def _query_fields(dependant: Dependant) -> Iterator[Any]:

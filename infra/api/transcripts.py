@@ -1,6 +1,7 @@
 """Reading transcripts: exports, sentences, paragraphs, search."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -8,10 +9,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from infra.api.access import allowed
 from infra.api.problems import documented
-from infra.exports import FORMATS, render
-from infra.pipeline.transcripts import FoundTranscript, read_transcript
+from infra.api.tags import IfNoneMatch, is_known, tag_headers, tagged, unchanged
+from infra.exports import FORMATS, check_format, render
+from infra.pipeline.transcripts import FoundTranscript, find_completed, read_version
+from infra.pipeline.versions import find_version
 from infra.wiring import services
 from shared.errors import PipelineError
+from shared.events import TranscriptVersion
+from shared.jobs import Job
 from shared.keys import Principal
 from shared.options import CaptionRules
 from shared.search import Match, search
@@ -28,9 +33,8 @@ MAY_READ = allowed("transcripts:read")
 MAX_VERSION = 10**8 - 1
 Cursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,9}$", description="As the page before has said.")]
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION, description="Of the version.")]
-ETAG: dict[str, Any] = {
-    "etag": {"description": "The version, in quotes, for If-Match.", "schema": {"type": "string"}},
-}
+_TAGGED = tagged("The version, in quotes, for If-Match and If-None-Match.", "You have this version.")
+ETAG: dict[str, Any] = _TAGGED[200]["headers"]
 
 
 class SentencePage(BaseModel):
@@ -60,18 +64,44 @@ class MatchPage(BaseModel):
     next_cursor: str | None = Field(description="For the next page; none is left where it is null.")
 
 
-def found_transcript(
+@dataclass(frozen=True)
+class Asked:
+    """Which version is asked for, before anything of it is read: a client that has it needs no more."""
+
+    job: Job
+    version: TranscriptVersion
+    if_none_match: str | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the client has it already: all that is made of one version stays the same."""
+        return is_known(self.version.number, self.if_none_match)
+
+    def unchanged(self) -> Response:
+        """The answer to a client that has it already."""
+        return unchanged(self.version.number)
+
+    def read(self, response: Response | None = None) -> FoundTranscript:
+        """The transcript itself; the answer, if it is there already, gets the version's tag."""
+        if response is not None:
+            response.headers.update(tag_headers(self.version.number))
+        return read_version(services(), self.job, self.version)
+
+
+def asked_for(
     job_id: str,
     caller: Annotated[Principal, MAY_READ],
     version: Annotated[
         int | None, Query(ge=1, le=MAX_VERSION, description="The current one if left out; 1 is as it was transcribed.")
     ] = None,
-) -> FoundTranscript:
-    """The transcript that the path and the query ask for, if it is the caller's."""
-    return read_transcript(services(), job_id, caller.tenant_id, version=version)
+    if_none_match: IfNoneMatch = None,
+) -> Asked:
+    """The version that the path and the query ask for, if it is the caller's."""
+    job = find_completed(services(), job_id, caller.tenant_id)
+    return Asked(job, find_version(services(), job, version), if_none_match)
 
 
-Found = Annotated[FoundTranscript, Depends(found_transcript)]
+AskedFor = Annotated[Asked, Depends(asked_for)]
 
 
 def caption_changes(
@@ -96,6 +126,7 @@ def caption_changes(
     "",
     response_model=None,
     responses={
+        **_TAGGED,
         200: {
             "model": Transcript,
             "content": {kind.media_type: {} for kind in FORMATS.values()},
@@ -105,7 +136,7 @@ def caption_changes(
     },
 )
 def transcript(
-    found: Found,
+    asked: AskedFor,
     changes: Annotated[dict[str, float], Depends(caption_changes)],
     format: Annotated[
         str, Query(max_length=20, description="Of the export.", json_schema_extra={"enum": list(FORMATS)})
@@ -113,42 +144,56 @@ def transcript(
 ) -> Response:
     """The transcript of a completed job, in any export format; captions are cut as the job's options say, or you."""
     try:
-        rules = CaptionRules(**{**found.options.captions.model_dump(), **changes})
+        rules = CaptionRules(**{**asked.job.options.captions.model_dump(), **changes})
     except ValidationError as error:
-        raise PipelineError("request.contradictory", "min_duration_s is greater than max_duration_s.") from error
-    content = render(found.transcript, format, rules)
-    return Response(content, media_type=FORMATS[format].media_type, headers={"etag": f'"{found.version.number}"'})
+        raise PipelineError(
+            "request.contradictory", "min_duration_s is greater than max_duration_s.", field="min_duration_s"
+        ) from error
+    check_format(format)
+    if asked.is_known:
+        return asked.unchanged()
+    content = render(asked.read().transcript, format, rules)
+    return Response(content, media_type=FORMATS[format].media_type, headers=tag_headers(asked.version.number))
 
 
-@router.get("/sentences")
+@router.get("/sentences", response_model=SentencePage, responses=_TAGGED)
 def sentence_page(
-    found: Found,
+    asked: AskedFor,
+    response: Response,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Cursor = None,
-) -> SentencePage:
+) -> SentencePage | Response:
     """The transcript sentence by sentence, each of one speaker, with its times and its words by number."""
+    if asked.is_known:
+        return asked.unchanged()
+    found = asked.read(response)
     data, next_cursor = _page(sentences(found.transcript), limit, cursor)
     return SentencePage(
         version=found.version.number, language=found.transcript.language, data=data, next_cursor=next_cursor
     )
 
 
-@router.get("/paragraphs")
+@router.get("/paragraphs", response_model=ParagraphPage, responses=_TAGGED)
 def paragraph_page(
-    found: Found,
+    asked: AskedFor,
+    response: Response,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Cursor = None,
-) -> ParagraphPage:
+) -> ParagraphPage | Response:
     """The transcript in paragraphs: cut where the speaker changes or pauses, and at a length that reads well."""
+    if asked.is_known:
+        return asked.unchanged()
+    found = asked.read(response)
     data, next_cursor = _page(paragraphs(found.transcript), limit, cursor)
     return ParagraphPage(
         version=found.version.number, language=found.transcript.language, data=data, next_cursor=next_cursor
     )
 
 
-@router.get("/search")
+@router.get("/search", response_model=MatchPage, responses=_TAGGED)
 def matches(
-    found: Found,
+    asked: AskedFor,
+    response: Response,
     q: Annotated[
         str,
         Query(
@@ -160,8 +205,11 @@ def matches(
     ],
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Cursor = None,
-) -> MatchPage:
+) -> MatchPage | Response:
     """Where something was said: times, speaker, and the words around it."""
+    if asked.is_known:
+        return asked.unchanged()
+    found = asked.read(response)
     skip = int(cursor or 0)
     places = search(found.transcript, q, limit=limit, skip=skip)
     end = skip + len(places.matches)

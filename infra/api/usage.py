@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from infra.api.access import allowed
+from infra.api.cursors import behind, cut
 from infra.api.problems import documented
 from infra.pipeline.audit import read_audit
 from infra.pipeline.usage import read_usage
@@ -63,7 +64,9 @@ def usage(
     last = last or datetime.now(UTC).date()
     first = first or max(last, date.min + timedelta(days=_DAYS)) - timedelta(days=_DAYS - 1)
     if not 0 <= (last - first).days < _MAX_DAYS or not 1970 <= first.year <= last.year <= 9998:
-        raise PipelineError("request.invalid", f"from, to: one to {_MAX_DAYS} days, the first not behind the last.")
+        raise PipelineError(
+            "request.invalid", f"from, to: one to {_MAX_DAYS} days, the first not behind the last.", field="from"
+        )
     days = read_usage(services(), caller.tenant_id, first, last)
     return Usage(data=list(days), total=_total(last, days))
 
@@ -75,13 +78,15 @@ def audit(
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> AuditPage:
     """Who did what in your tenant, newest first; kept for a year."""
-    lines = read_audit(services(), caller.tenant_id, limit=limit, after=cursor)
+    asked = ("audit", caller.tenant_id)
+    found = read_audit(services(), caller.tenant_id, limit=limit + 1, after=behind(cursor, *asked))
+    lines, next_cursor = cut(found, limit, lambda line: line.document_id, *asked)
     return AuditPage(
         data=[
             AuditLine(id=line.document_id, at=line.at, actor=line.actor, action=line.action, subject=line.subject)
             for line in lines
         ],
-        next_cursor=lines[-1].document_id if len(lines) == limit else None,
+        next_cursor=next_cursor,
     )
 
 

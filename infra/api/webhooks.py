@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field, StringConstraints
 
 from infra.api.access import allowed
+from infra.api.cursors import behind, cut
 from infra.api.idempotency import once
 from infra.api.problems import documented
 from infra.api.strict import Body
@@ -179,11 +180,10 @@ def page(
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> WebhookPage:
     """Endpoints of your tenant, newest first."""
-    found = list_endpoints(services(), caller.tenant_id, limit=limit, after=cursor)
-    return WebhookPage(
-        data=[_view(endpoint) for endpoint in found],
-        next_cursor=found[-1].document_id if len(found) == limit else None,
-    )
+    asked = ("webhooks", caller.tenant_id)
+    found = list_endpoints(services(), caller.tenant_id, limit=limit + 1, after=behind(cursor, *asked))
+    endpoints, next_cursor = cut(found, limit, lambda endpoint: endpoint.document_id, *asked)
+    return WebhookPage(data=[_view(endpoint) for endpoint in endpoints], next_cursor=next_cursor)
 
 
 @router.post("/callback/rotate", responses=documented(409))
@@ -257,11 +257,11 @@ def deliveries(
 ) -> DeliveryPage:
     """What was or is to be delivered to an endpoint in the last thirty days."""
     find_endpoint(services(), caller.tenant_id, webhook_id)
-    found = list_deliveries(services(), caller.tenant_id, webhook_id, state=state, limit=limit, after=cursor)
-    return DeliveryPage(
-        data=[_delivery_view(delivery) for delivery in found],
-        next_cursor=found[-1].document_id if len(found) == limit else None,
-    )
+    asked = ("deliveries", caller.tenant_id, webhook_id, state)
+    after = behind(cursor, *asked)
+    found = list_deliveries(services(), caller.tenant_id, webhook_id, state=state, limit=limit + 1, after=after)
+    page, next_cursor = cut(found, limit, lambda delivery: delivery.document_id, *asked)
+    return DeliveryPage(data=[_delivery_view(delivery) for delivery in page], next_cursor=next_cursor)
 
 
 def _fields(body: CreateWebhook | ChangeWebhook) -> dict[str, Any]:

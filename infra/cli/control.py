@@ -11,8 +11,8 @@ from rich.table import Column, Table
 
 from infra.cli.console import errors_as_exit, seen, stdout
 from infra.cli.stores import open_dead_letters, open_stores
+from infra.pipeline.audit import OWNER
 from infra.pipeline.control import cancel_job, delete_job, retry_job
-from infra.pipeline.outbox import Stores
 
 
 def cancel(job_id: str, data: Path | None) -> int:
@@ -54,8 +54,8 @@ def replay_dead_letters(numbers: list[str], data: Path | None) -> int:
     return 0
 
 
-def _wish(wish: Callable[[Stores, str], object], job_id: str, data: Path | None, done: str) -> int:
+def _wish(wish: Callable[..., object], job_id: str, data: Path | None, done: str) -> int:
     with errors_as_exit():
-        wish(open_stores(data), job_id)
+        wish(open_stores(data), job_id, actor=OWNER)
     stdout.print(f"{job_id}: {done}.")
     return 0

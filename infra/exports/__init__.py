@@ -16,7 +16,7 @@ from shared.errors import PipelineError
 from shared.options import CaptionRules
 from shared.transcript import Transcript
 
-__all__ = ["FORMATS", "ExportFormat", "render"]
+__all__ = ["FORMATS", "ExportFormat", "check_format", "render"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,17 @@ _WHOLE: Mapping[str, Callable[[Transcript], str]] = {
 }
 
 
+def check_format(format: str) -> None:
+    """Refuse a format that is not known.
+
+    Raises:
+        PipelineError: ``request.invalid``.
+    """
+    if format not in FORMATS:
+        message = f"No such export format; there are {', '.join(FORMATS)}."
+        raise PipelineError("request.invalid", message, field="format", formats=list(FORMATS))
+
+
 def render(transcript: Transcript, format: str, rules: CaptionRules = CaptionRules()) -> str:  # noqa: B008 - frozen
     """Write a transcript in a format of :data:`FORMATS`.
 
@@ -67,9 +78,7 @@ def render(transcript: Transcript, format: str, rules: CaptionRules = CaptionRul
     Raises:
         PipelineError: ``request.invalid`` for a format that is not known.
     """
+    check_format(format)
     if format in _CAPTIONED:
         return _CAPTIONED[format](transcript, rules)
-    if format in _WHOLE:
-        return _WHOLE[format](transcript)
-    known = ", ".join(FORMATS)
-    raise PipelineError("request.invalid", f"No such export format; there are {known}.", formats=list(FORMATS))
+    return _WHOLE[format](transcript)

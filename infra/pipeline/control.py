@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from infra.pipeline.audit import note
+from infra.pipeline.callbacks import forget_callback
 from infra.pipeline.dispatch import URL_GRACE_S, URL_LIFE_S, artifact_ref
 from infra.pipeline.intake import first_id_at, upload_ref
 from infra.pipeline.outbox import Stores, publish_committed
@@ -137,6 +138,7 @@ def erase(services: Services, job: Job) -> None:
         return
     services.objects.delete(upload_ref(services, job.tenant_id, job.job_id))
     forget_url(services, job.job_id)
+    forget_callback(services, job.job_id)
     if job.media is not None and is_ours(services, job, job.media.object):  # elsewhere, if it came through the inbox
         services.objects.delete(job.media.object)
     for stage in STAGES.values():

@@ -12,13 +12,23 @@ from infra.wiring import Services
 from shared.errors import CATALOGUE, PipelineError
 from shared.jobs import Job, JobState
 from shared.options import JobOptions
+from shared.repeats import KeptAnswer
 from shared.requests import SignedRequest
 
 _SEND_S = 60.0
+# An earlier try has sent it.
+_EXISTS = 412
 
 
 def take_in(
-    services: Services, *, tenant_id: str, filename: str, options: JobOptions, content: BinaryIO, size_bytes: int
+    services: Services,
+    *,
+    tenant_id: str,
+    filename: str,
+    options: JobOptions,
+    content: BinaryIO,
+    size_bytes: int,
+    claim: KeptAnswer | None = None,
 ) -> Job:
     """Create a job and upload its recording by the request that an app would have sent.
 
@@ -29,9 +39,11 @@ def take_in(
         options: Of the job.
         content: The recording, from its start.
         size_bytes: Its length.
+        claim: Of a request that may be repeated: the job that an earlier try has made is found by it.
 
     Raises:
-        PipelineError: Those of ``create_job``; ``service.unavailable`` when the object store took nothing.
+        PipelineError: Those of ``create_job``; ``job.not_found`` where the earlier try's job was deleted;
+            ``service.unavailable`` when the object store took nothing.
     """
     created = create_job(
         services,
@@ -40,10 +52,14 @@ def take_in(
         content_type="application/octet-stream",  # what a form says of a file is a guess from its name
         options=options,
         size_bytes=size_bytes,
+        claim=claim,
     )
-    if created.upload is not None:
+    job = created.job
+    if job.state.is_gone:
+        raise PipelineError("job.not_found", f"There is no job '{job.job_id}' any more.", job_id=job.job_id)
+    if job.state is JobState.AWAITING_UPLOAD and created.upload is not None:
         _send(created.upload, content, size_bytes)
-    return created.job
+    return job
 
 
 def _send(upload: SignedRequest, content: BinaryIO, size_bytes: int) -> None:
@@ -52,6 +68,9 @@ def _send(upload: SignedRequest, content: BinaryIO, size_bytes: int) -> None:
     request = urllib.request.Request(upload.url, data=content, headers=headers, method=upload.method)  # noqa: S310
     try:
         urllib.request.urlopen(request, timeout=_SEND_S).close()  # noqa: S310 - a URL of our own store
+    except urllib.error.HTTPError as error:
+        if error.code != _EXISTS:
+            raise PipelineError("service.unavailable", "The object store did not take the recording.") from error
     except (OSError, urllib.error.URLError) as error:
         raise PipelineError("service.unavailable", "The object store did not take the recording.") from error
 

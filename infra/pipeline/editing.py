@@ -1,5 +1,7 @@
 """Changing a transcript: each change is a new version, with captions of its own and an event."""
 
+import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +21,9 @@ from shared.stages import Kind
 from shared.transcript import Transcript
 from shared.versions import VersionDraft
 
-# How often a change is made anew that does not say which version it is of.
-_TRIES = 5
+# For so long a change is made anew that does not say which version it is of, with pauses by chance in between.
+_PATIENCE_S = 6.0
+_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Editor:
         return self._change("restored", f"Version {number} was restored.", lambda _before: old)
 
     def _change(self, change: str, summary: str, changed: Callable[[Transcript], Transcript]) -> TranscriptVersion:
-        for _ in range(_TRIES):
+        ends = time.monotonic() + _PATIENCE_S
+        while True:
             job = find_completed(self.services, self.job_id, self.tenant_id)
             before = read_version(self.services, job, find_version(self.services, job, None))
             if self.base not in (None, before.version.number):
@@ -88,8 +92,9 @@ class Editor:
                 return before.version
             if version := self._commit(before, after, change, summary):
                 return version
-            if self.base is not None:
+            if self.base is not None or time.monotonic() >= ends:
                 break
+            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 (no secret)
         raise PipelineError("transcript.conflict", "Someone else has changed the transcript: read it again.")
 
     def _commit(

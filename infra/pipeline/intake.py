@@ -9,21 +9,23 @@ from typing import Unpack
 
 from infra.observability.context import traceparent_for_new
 from infra.observability.tracing import span
+from infra.pipeline.callbacks import keep_callback
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.reuse import with_earlier_results
 from infra.pipeline.sources import check_source_url, fetch_life, find_object, keep_url
 from infra.pipeline.webhooks import check_webhook_url
 from infra.wiring import Services
 from shared.advance import Step, advance, new_job
-from shared.errors import PipelineError
+from shared.errors import PipelineError, of_field
 from shared.events import Fact, MediaReceived, MediaRejected, MediaValidated
 from shared.jobs import About, Job, JobState
+from shared.keys import is_tenant
 from shared.media import Media, ObjectInfo, ObjectRef, check_duration, check_size, check_type
 from shared.options import JobOptions
 from shared.repeats import KeptAnswer
 from shared.requests import SignedRequest
 from shared.retention import Retention
-from shared.sources import INBOX, MAX_FILENAME_CHARACTERS, shown_url
+from shared.sources import INBOX, MAX_FILENAME_CHARACTERS, origin_of, shown_url
 from shared.stages import STAGES, check_stages
 from shared.weights import DEFAULT_MODELS, find_model
 
@@ -81,15 +83,21 @@ def create_job(
             ``tenant.too_many_jobs``; ``service.unavailable``.
     """
     _check_model(options)
-    check_stages(options, STAGES)
+    with of_field("options.stages"):
+        check_stages(options, STAGES)
     if size_bytes is not None:
-        check_size(size_bytes, services.settings.limits)
+        with of_field("size_bytes"):
+            check_size(size_bytes, services.settings.limits)
     if url := about.get("callback_url"):
-        check_webhook_url(services, url)
+        with of_field("callback.url"):
+            check_webhook_url(services, url)
+        about["callback_url"] = origin_of(url)
     if source_url:
-        check_source_url(services, source_url)
+        with of_field("source_url"):
+            check_source_url(services, source_url)
         about["source"] = shown_url(source_url)
-    there = find_object(services, tenant_id, source_uri) if source_uri else None
+    with of_field("source_uri"):
+        there = find_object(services, tenant_id, source_uri) if source_uri else None
     if source_uri and there:
         about["source"] = source_uri
         about["filename"] = about.get("filename") or there.name.rpartition("/")[2][-MAX_FILENAME_CHARACTERS:]
@@ -114,6 +122,8 @@ def create_job(
         )
         if source_url:
             keep_url(services, step.job, source_url)
+        if url:
+            keep_callback(services, step.job, url)
         if there:
             step = Step(advance(step.job, MediaReceived(object=there), now).job, step.events)
         job = _created(services, step)
@@ -187,10 +197,15 @@ def first_id_at(moment: datetime) -> str:
 
 
 def _check_model(options: JobOptions) -> None:
-    model = find_model(options.model or DEFAULT_MODELS["transcribe"], "transcribe")
+    with of_field("options.model"):
+        model = find_model(options.model or DEFAULT_MODELS["transcribe"], "transcribe")
     if options.language and model.languages and options.language not in model.languages:
         known = ", ".join(model.languages)
-        raise PipelineError("request.invalid", f"Model '{model.alias}' knows {known} only, not '{options.language}'.")
+        raise PipelineError(
+            "request.invalid",
+            f"Model '{model.alias}' knows {known} only, not '{options.language}'.",
+            field="options.language",
+        )
 
 
 def upload_ref(services: Services, tenant_id: str, job_id: str) -> ObjectRef:
@@ -205,7 +220,7 @@ def receive_upload(services: Services, uploaded: ObjectInfo) -> None:
         PipelineError: Retryable ones only, so that the event is delivered again.
     """
     match uploaded.name.split("/"):
-        case [folder, tenant_id, *_, filename] if folder == INBOX and tenant_id and filename:
+        case [folder, tenant_id, *_, filename] if folder == INBOX and is_tenant(tenant_id) and filename:
             job_id = _take_in(services, uploaded, tenant_id, filename)
         case [_, job_id, "media"]:
             pass

@@ -11,7 +11,17 @@ from datetime import datetime, timedelta
 from infra.pipeline.audit import OWNER, note
 from infra.pipeline.outbox import Stores
 from shared.errors import PipelineError
-from shared.keys import DEFAULT_SCOPES, SCOPES, ApiKey, Principal, check_token, make_token, read_token, token_hash
+from shared.keys import (
+    DEFAULT_SCOPES,
+    SCOPES,
+    ApiKey,
+    Principal,
+    check_tenant,
+    check_token,
+    make_token,
+    read_token,
+    token_hash,
+)
 
 _UNLIMITED = 1_000_000
 # A key's last use is written so often at most, and not at each request.
@@ -38,10 +48,13 @@ def create_key(
     """Make a key of a tenant.
 
     Raises:
-        PipelineError: ``request.invalid`` for a scope that is not known.
+        PipelineError: ``request.invalid`` for a scope that is not known, or what no tenant may be called.
     """
+    check_tenant(tenant_id)
     if unknown := [scope for scope in scopes if scope not in SCOPES]:
-        raise PipelineError("request.invalid", f"There is no scope '{unknown[0]}'; there are {', '.join(SCOPES)}.")
+        raise PipelineError(
+            "request.invalid", f"There is no scope '{unknown[0]}'; there are {', '.join(SCOPES)}.", field="scopes"
+        )
     now = stores.clock.now()
     key_id = f"key_{int(now.timestamp() * 1000):012x}{secrets.token_hex(4)}"
     token = make_token(key_id, secrets.token_urlsafe(32))
@@ -114,16 +127,33 @@ def list_keys(stores: Stores, tenant_id: str, *, limit: int = 100, after: str | 
     return stores.documents.find(ApiKey, tenant_id=tenant_id, limit=limit, after=after)
 
 
-def rotate_key(stores: Stores, tenant_id: str, key_id: str, *, grace_s: float = 0.0, actor: str = OWNER) -> NewKey:
+def rotate_key(
+    stores: Stores,
+    tenant_id: str,
+    key_id: str,
+    *,
+    grace_s: float = 0.0,
+    actor: str = OWNER,
+    check: Callable[[ApiKey], None] = lambda _: None,
+) -> NewKey:
     """Give a key another token; the one before is good for a while longer.
 
+    Args:
+        stores: Where it is.
+        tenant_id: Whose it is.
+        key_id: Of the key.
+        grace_s: How long the old token is good beside the new one.
+        actor: Who asks for it.
+        check: Refuses a key that the caller may not have the token of.
+
     Raises:
-        PipelineError: ``key.not_found``, also for another tenant's or a revoked one.
+        PipelineError: ``key.not_found``, also for another tenant's or a revoked one; what ``check`` raises.
     """
     now = stores.clock.now()
     token = make_token(key_id, secrets.token_urlsafe(32))
 
     def rotate(key: ApiKey) -> ApiKey:
+        check(key)
         return key.model_copy(
             update={
                 "token_hash": token_hash(token),

@@ -1,7 +1,7 @@
 """Answering a request that comes again as it was answered the first time."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from infra.pipeline.outbox import Stores
 from shared.errors import PipelineError
@@ -74,16 +74,22 @@ def keep(
 
 def give_up(stores: Stores, mine: KeptAnswer) -> None:
     """Let another try at once. What was asked stays, because a part of it may have been done."""
-    now = stores.clock.now()
-
-    def free(there: KeptAnswer) -> KeptAnswer:
-        if there.status is not None or there.claimed_until != mine.claimed_until:
-            return there
-        return there.model_copy(update={"claimed_until": now})
-
-    stores.documents.update(KeptAnswer, mine.document_id, free)
+    _end(stores, mine, {"claimed_until": stores.clock.now()})
 
 
 def withdraw(stores: Stores, mine: KeptAnswer) -> None:
-    """Keep nothing of a request that was refused and did nothing: its key is free again."""
-    stores.documents.delete(KeptAnswer, mine.document_id)
+    """Keep nothing of a request that was refused and did nothing: its key is free again.
+
+    It ends instead of being removed: another may have claimed it since, and must not lose it.
+    """
+    _end(stores, mine, {"claimed_until": (now := stores.clock.now()), "expires_at": now})
+
+
+def _end(stores: Stores, mine: KeptAnswer, update: Mapping[str, datetime]) -> None:
+    """End a claim, unless it was answered or is another's by now."""
+
+    def ended(there: KeptAnswer) -> KeptAnswer:
+        is_mine = there.status is None and there.claimed_until == mine.claimed_until
+        return there.model_copy(update=update) if is_mine else there
+
+    stores.documents.update(KeptAnswer, mine.document_id, ended)

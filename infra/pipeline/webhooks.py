@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.pipeline.audit import OWNER, note
+from infra.pipeline.callbacks import callback_url
 from infra.pipeline.outbox import Stores
 from infra.wiring import Services
 from shared.addresses import check_url
-from shared.errors import PipelineError
+from shared.errors import PipelineError, of_field
 from shared.events import Event
 from shared.webhooks import (
     CALLBACK_TYPES,
@@ -112,6 +113,7 @@ def change_endpoint(
         PipelineError: As :func:`create_endpoint`, and ``webhook.not_found``.
     """
     _check(services, fields)
+    _chosen(services, tenant_id, endpoint_id)
     if fields.get("is_enabled"):
         fields |= {"paused_at": None, "paused_because": "", "failing_since": None}
     endpoint = _change(services, tenant_id, endpoint_id, lambda endpoint: endpoint.model_copy(update=fields))
@@ -156,7 +158,7 @@ def delete_endpoint(services: Services, tenant_id: str, endpoint_id: str, *, act
     Raises:
         PipelineError: ``webhook.not_found``.
     """
-    find_endpoint(services, tenant_id, endpoint_id)
+    _chosen(services, tenant_id, endpoint_id)
     services.documents.delete(Endpoint, endpoint_id)
     note(services, tenant_id, actor, "webhook.deleted", endpoint_id)
 
@@ -204,7 +206,7 @@ def fan_out(services: Services, event: Event) -> None:
         for endpoint in list_endpoints(services, event.tenantid)
         if endpoint.is_enabled and endpoint.wants(event.type)
     ]
-    if event.type in CALLBACK_TYPES and (url := _callback_url(services, event.jobid)):
+    if event.type in CALLBACK_TYPES and (url := callback_url(services, event.jobid)):
         deliveries.append(delivery_of(event, callback_endpoint(services, event.tenantid), now, KEPT, url=url))
     if event.type == "job.deleted":
         _forget(services, event)
@@ -232,7 +234,7 @@ def ping(services: Services, tenant_id: str, endpoint_id: str) -> Delivery:
     Raises:
         PipelineError: ``webhook.not_found``.
     """
-    endpoint, now = find_endpoint(services, tenant_id, endpoint_id), services.clock.now()
+    endpoint, now = _chosen(services, tenant_id, endpoint_id), services.clock.now()
     event_id = f"{endpoint_id}/{secrets.token_hex(8)}/{PING}"
     delivery = new_delivery(endpoint, event_id, PING, now, KEPT, at=now, data={"webhook_id": endpoint_id})
     commit(services, [delivery])
@@ -362,20 +364,26 @@ def _forget(services: Services, event: Event) -> None:
                 services.documents.update(Delivery, after, lambda before: before.model_copy(update={"data": {}}))
 
 
-def _callback_url(services: Services, job_id: str) -> str:
-    try:
-        return services.jobs.get(job_id).callback_url
-    except PipelineError as error:
-        if error.code != "job.not_found":
-            raise
-        return ""
-
-
 def _check(services: Services, fields: dict[str, Any]) -> None:
     if "url" in fields:
-        check_webhook_url(services, fields["url"])
-    check_events(fields.get("events", ()))
-    check_headers(fields.get("headers", {}))
+        with of_field("url"):
+            check_webhook_url(services, fields["url"])
+    with of_field("events"):
+        check_events(fields.get("events", ()))
+    with of_field("headers"):
+        check_headers(fields.get("headers", {}))
+
+
+def _chosen(stores: Stores, tenant_id: str, endpoint_id: str) -> Endpoint:
+    """An endpoint that its owner has made: the one that stands for callbacks has a log and secrets, and nothing else.
+
+    Raises:
+        PipelineError: ``webhook.not_found``.
+    """
+    endpoint = find_endpoint(stores, tenant_id, endpoint_id)
+    if not endpoint.url:
+        raise PipelineError("webhook.not_found")
+    return endpoint
 
 
 def _change(stores: Stores, tenant_id: str, endpoint_id: str, change: Callable[[Endpoint], Endpoint]) -> Endpoint:

@@ -3,12 +3,15 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from infra.local.cloud import LocalCloud
+from infra.pipeline.audit import OWNER, read_audit
 from infra.pipeline.keys import create_key
+from shared.errors import PipelineError
 from tests.clouds import Phone, standin_cloud
 from tests.commands import earwitness
 from tests.media import encode, tone
@@ -79,6 +82,35 @@ def test_no_key_makes_one_that_may_do_more(cloud: LocalCloud, owner: httpx.Clien
     assert code(ops.post("/v1/keys", json={"name": "x", "scopes": ["jobs:all"]})) == (400, "request.invalid")
 
 
+def test_no_key_gets_the_token_of_one_that_may_do_more(owner: httpx.Client, cloud: LocalCloud) -> None:
+    def made(**body: Any) -> tuple[str, httpx.Client]:
+        answer = owner.post("/v1/keys", json={"name": "x", **body}).json()
+        return answer["key"]["key_id"], with_token(cloud, answer["token"])
+
+    strong_id, strong = made(scopes=["jobs:read"])
+    ops_id, ops = made(scopes=["keys:write", "keys:read"], requests_per_minute=60)
+    refused = ops.post(f"/v1/keys/{strong_id}/rotate", json={})
+    assert code(refused) == (403, "request.forbidden") and "jobs:read" in refused.json()["detail"]
+    assert strong.get("/v1/jobs").status_code == 200  # and nothing was changed
+    quick_id, _ = made(scopes=["keys:read"])
+    assert code(ops.post(f"/v1/keys/{quick_id}/rotate", json={})) == (403, "request.forbidden")
+    assert ops.post(f"/v1/keys/{ops_id}/rotate", json={"grace_s": 60}).status_code == 200
+
+
+def test_no_key_makes_one_that_may_be_used_more_often(owner: httpx.Client, cloud: LocalCloud) -> None:
+    token = owner.post("/v1/keys", json={"name": "x", "scopes": ["keys:write"], "requests_per_minute": 60}).json()
+    ops, body = with_token(cloud, token["token"]), {"name": "y", "scopes": ["keys:write"]}
+    assert code(ops.post("/v1/keys", json={**body, "requests_per_minute": 61})) == (403, "request.forbidden")
+    assert ops.post("/v1/keys", json=body).json()["key"]["requests_per_minute"] == 60
+    assert ops.post("/v1/keys", json={**body, "requests_per_minute": 59}).json()["key"]["requests_per_minute"] == 59
+
+
+@pytest.mark.parametrize("name", ["inbox", "inbox/default", "", "../acme", "a/b", ".", "x" * 64])
+def test_what_could_be_taken_for_anothers_place_is_no_tenant(cloud: LocalCloud, name: str) -> None:
+    with pytest.raises(PipelineError, match=r"request\.invalid: tenant: "):
+        create_key(cloud.services, name, "x")
+
+
 def test_keys_are_listed_in_pages(owner: httpx.Client) -> None:
     for number in range(5):
         owner.post("/v1/keys", json={"name": f"{number}"})
@@ -89,6 +121,22 @@ def test_keys_are_listed_in_pages(owner: httpx.Client) -> None:
         if (cursor := page["next_cursor"]) is None:
             break
     assert sorted(names) == ["0", "1", "2", "3", "4", "owner"]
+
+
+def test_a_list_ends_where_its_last_page_does_and_its_cursor_is_of_no_other(owner: httpx.Client) -> None:
+    first = owner.post("/v1/webhooks", json={"url": "http://127.0.0.1:1/", "is_enabled": False}).json()
+    for path in ("/v1/keys", "/v1/audit", "/v1/webhooks"):  # each has one line: of the owner, of the endpoint
+        page = owner.get(path, params={"limit": 1}).json()
+        assert (len(page["data"]), page["next_cursor"]) == (1, None)
+        assert code(owner.get(path, params={"cursor": "key_1"})) == (400, "request.invalid")
+    webhook_id = first["webhook"]["webhook_id"]
+    for _ in range(3):
+        owner.post(f"/v1/webhooks/{webhook_id}/ping")
+    log = f"/v1/webhooks/{webhook_id}/deliveries"
+    cursor = owner.get(log, params={"limit": 2}).json()["next_cursor"]
+    rest = owner.get(log, params={"limit": 1, "cursor": cursor}).json()
+    assert (len(rest["data"]), rest["next_cursor"]) == (1, None)
+    assert code(owner.get(log, params={"cursor": cursor, "state": "failed"})) == (400, "request.invalid")
 
 
 def test_another_tenant_sees_nothing_of_this_one(cloud: LocalCloud, owner: httpx.Client) -> None:
@@ -175,6 +223,9 @@ def test_keys_by_command(cloud: LocalCloud, tmp_path: Path) -> None:
     assert run("revoke", key_id, "--tenant", "acme").returncode == 0
     assert "revoked" in run("list", "--tenant", "acme").stdout
     assert run("create", "x", "--scopes", "all").stderr.startswith("error: request.invalid")
+    assert run("create", "x", "--tenant", "inbox/acme").stderr.startswith("error: request.invalid: tenant: ")
+    done = [line.action for line in read_audit(cloud.services, "acme") if (line.actor, line.subject) == (OWNER, key_id)]
+    assert done == ["key.revoked", "key.rotated", "key.created"]
 
 
 def test_where_the_platform_checks_callers_no_key_is_asked_for(tmp_path: Path) -> None:

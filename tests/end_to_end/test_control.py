@@ -116,6 +116,9 @@ def test_the_commands_reach_a_cloud_that_is_up(cloud: LocalCloud, phone: Phone, 
     assert phone.client.get(f"/v1/jobs/{job_id}").status_code == 404
     assert "No jobs yet." in earwitness("jobs", *data).stdout
     assert "job.not_found" in earwitness("cancel", "job_x", *data).stderr
+    audit = phone.client.get("/v1/audit").json()["data"]
+    done = [line["action"] for line in audit if (line["actor"], line["subject"]) == ("owner", job_id)]
+    assert done == ["job.deleted", "job.retried", "job.canceled"]
 
 
 def test_dead_letters_are_shown_and_delivered_again(cloud: LocalCloud, phone: Phone, tmp_path: Path) -> None:

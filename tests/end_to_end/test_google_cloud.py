@@ -78,7 +78,8 @@ def standins(tmp_path: Path) -> Iterator[Mapping[str, str]]:
     """A Modal server on which stand-ins are deployed under the names of the GPU jobs: the variables that lead there."""
     with modal_server(tmp_path / "modal") as server:
         server.deploy(standin_apps)
-        behave(server.volume_folder(MODELS_VOLUME), transcribe={"sleep_s": 0.5}, diarize={"sleep_s": 0.5})
+        said = {"sleep_s": 0.5, "words": 40}  # of two speakers
+        behave(server.volume_folder(MODELS_VOLUME), transcribe=said, diarize=said)
         yield server.environment
 
 
@@ -98,7 +99,44 @@ def test_a_recording_goes_the_whole_way(
         api = OpenAI(api_key=cloud.token, base_url=f"{cloud.functions['api'].url}/v1", max_retries=0)
         waited = api.audio.transcriptions.with_raw_response.create(file=WAV, model="whisper-1", response_format="srt")
         assert "word0" in waited.text and cloud.phone.job(waited.headers["x-job-id"])["state"] == "completed"
+        check_editing(cloud, job_id)
     tell(f"the whole way on emulators: {done_s:.1f} s for the job, {ready_s:.1f} s for emulators and functions")
+
+
+def check_editing(cloud: GoogleCloud, job_id: str) -> None:
+    """Every change of a transcript, kept in Firestore and Cloud Storage, told on the topic, and gone with the job."""
+    api, path = cloud.phone.client, f"/v1/jobs/{job_id}/transcript"
+
+    def done(method: str, below: str, body: Any = None, **headers: str) -> Any:
+        answer = api.request(method, f"{path}{below}", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    first = done("GET", "")
+    ada, other = [speaker["speaker"] for speaker in first["speakers"]][:2]
+    assert done("PATCH", f"/speakers/{ada}", {"name": "Ada"})["version"] == 2
+    edits = {"base_version": 2, "edits": [{"segment": 0, "text": "Good morning."}]}
+    for _ in range(2):
+        assert done("POST", "/edits", edits, **{"idempotency-key": "edit"})["version"] == 3
+    assert api.post(f"{path}/edits", json=edits).json()["code"] == "transcript.conflict"
+    assert done("POST", "/speakers/merge", {"speakers": [other], "into": ada}, **{"if-match": '"3"'})["version"] == 4
+    found = done("GET", "/search?q=good+morning&version=3")
+    assert (found["total"], found["data"][0]["label"]) == (1, "Ada")
+    assert done("GET", "/versions/3/diff")["words"][0]["after"]["text"] == "Good morning."
+    assert "Ada" in api.get(f"{path}?format=vtt").text and "Ada" not in api.get(f"{path}?format=vtt&version=1").text
+    assert done("POST", "/versions/1/restore")["version"] == 5
+    assert done("GET", "") == {**first, "version": 5}
+    assert api.get(f"{path}/sentences", headers={"if-none-match": '"5"'}).status_code == 304
+    page = done("GET", "/versions?limit=3")
+    rest = done("GET", f"/versions?cursor={page['next_cursor']}")
+    assert [row["version"] for row in (*page["data"], *rest["data"])] == [5, 4, 3, 2, 1]
+    edited = wait_for(
+        lambda: len(told := [event for event in cloud.events(job_id) if "edited" in event.type]) == 4 and told
+    )
+    assert [event.data["version"]["number"] for event in edited] == [2, 3, 4, 5]
+    assert [row["action"] for row in api.get("/v1/audit?limit=4").json()["data"]] == ["transcript.edited"] * 4
+    assert api.delete(f"/v1/jobs/{job_id}").status_code == 204
+    wait_for(lambda: not [name for name in cloud.artifacts() if job_id in name])
 
 
 def check_once(cloud: GoogleCloud, job_ids: list[str]) -> None:

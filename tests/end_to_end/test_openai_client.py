@@ -223,3 +223,38 @@ def test_after_a_gap_deltas_wait_for_the_end() -> None:
 def test_every_language_of_every_model_has_a_name() -> None:
     assert len(LANGUAGES) == 100
     assert {code for model in MODELS.values() for code in model.languages or ()} <= LANGUAGES.keys()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_under_a_key_is_one_job_however_often_it_is_broken_off(
+    client: OpenAI, cloud: LocalCloud, folder: Path, phone: Phone, stream: bool
+) -> None:
+    asked = {"prompt": f"Broken off {stream}.", "extra_headers": {"Idempotency-Key": f"broken-{stream}"}}
+    behave(folder, transcribe={"sleep_s": 1.0})
+    before = len(cloud.jobs.list())
+    if stream:
+        with transcribe(client, stream=True, **asked) as broken:
+            next(iter(broken))
+        events = list(transcribe(client, stream=True, **asked))
+        assert events[-1].type == "transcript.text.done" and events[-1].text == TEXT
+        deltas = [event.delta for event in transcribe(client, stream=True, **asked) if "delta" in event.type]
+        assert "".join(deltas) == TEXT
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            transcribe(client.with_options(timeout=0.4), **asked)
+        assert transcribe(client, **asked).text == TEXT
+        again = client.audio.transcriptions.with_raw_response.create(file=WAV, model="whisper-1", **asked)
+        assert (again.parse().text, again.headers["idempotency-replayed"]) == (TEXT, "true")
+    (job, *_), count = cloud.jobs.list(), len(cloud.jobs.list())
+    assert count == before + 1
+    assert phone.client.delete(f"/v1/jobs/{job.job_id}").status_code == 204
+    with pytest.raises(openai.NotFoundError):  # nothing of what was said is kept beside the job
+        transcribe(client, **asked, **({"stream": True} if stream else {}))
+
+
+def test_another_recording_under_a_key_is_refused(client: OpenAI) -> None:
+    asked = {"extra_headers": {"Idempotency-Key": "one"}}
+    assert transcribe(client, **asked).text == TEXT
+    with pytest.raises(openai.ConflictError) as raised:
+        transcribe(client, **asked, file=("b.wav", encode("wav", tone(2.0))))
+    assert raised.value.code == "idempotency.mismatch"

@@ -132,6 +132,28 @@ def test_search_finds_phrases_with_times_and_context(phone: Phone, read_only: st
     assert code(reader.ask("GET", "/search", params={"q": "x" * 201})) == (400, "request.invalid")
 
 
+@pytest.mark.parametrize("path", ["", "/sentences", "/paragraphs", "/search?q=word1", "?format=srt", "?version=1"])
+def test_who_has_a_version_already_is_not_sent_it_again(phone: Phone, job_id: str, path: str) -> None:
+    reader = Reader(phone, job_id)
+    first = reader.ask("GET", path)
+    assert (first.headers["etag"], first.headers["cache-control"]) == ('"1"', "private, no-cache")
+    for tag in (first.headers["etag"], 'W/"1"', '"7", "1"', "*"):
+        same = reader.ask("GET", path, headers={"if-none-match": tag})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", '"1"')
+    reader.done(reader.ask("PATCH", "/speakers/SPEAKER_00", json={"name": "Ada"}))
+    later = reader.ask("GET", path, headers={"if-none-match": '"1"'})
+    assert (later.status_code, later.headers["etag"]) == ((304, '"1"') if "version" in path else (200, '"2"'))
+    if "version" not in path:
+        assert later.content != first.content
+
+
+def test_a_tag_opens_nothing(cloud: LocalCloud, phone: Phone, read_only: str) -> None:
+    stranger = Reader(Phone(cloud.url, create_key(cloud.services, "evil", "x").token), read_only)
+    for path in ("", "/sentences", "/search?q=word1"):
+        assert code(stranger.ask("GET", path, headers={"if-none-match": "*"})) == (404, "job.not_found")
+    assert code(Reader(phone, read_only).ask("GET", "?format=docx", headers={"if-none-match": "*"}))[0] == 400
+
+
 def test_a_speaker_gets_a_name_that_every_export_has(phone: Phone, job_id: str) -> None:
     reader = Reader(phone, job_id)
     answer = reader.ask("PATCH", "/speakers/SPEAKER_01", json={"name": "Zoë Ünal"}, headers={"if-match": '"1"'})
@@ -222,6 +244,23 @@ def test_of_many_editors_at_once_one_wins_each_version(phone: Phone, job_id: str
     with ThreadPoolExecutor(4) as pool:  # without a version all are made, one after the other
         rename = lambda n: reader.ask("PATCH", f"/speakers/SPEAKER_0{n % 2}", json={"name": f"N{n}"})  # noqa: E731
         assert {answer.status_code for answer in pool.map(rename, range(4))} <= {200, 409}
+
+
+def test_who_names_no_version_is_refused_by_no_other_editor(phone: Phone, job_id: str) -> None:
+    reader = Reader(phone, job_id)
+    for segment in range(4):  # an app names all speakers at once, and each name is a request
+        edit = {"segment": segment, "speaker": f"SPEAKER_0{segment}"}
+        body = {"base_version": segment + 1, "edits": [edit, {"segment": segment, "text": f"Text {segment}"}]}
+        reader.done(reader.ask("POST", "/edits", json=body))
+
+    def name(number: int) -> int:
+        asked = {"name": f"Name {number}"}
+        return reader.ask("PATCH", f"/speakers/SPEAKER_0{number % 4}", json=asked).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(name, range(12))) == {200}
+    found = reader.get()
+    assert found["version"] == 5 + 12 and len(found["speakers"]) == 4
 
 
 def test_versions_tell_what_was_done_by_whom_and_can_be_restored(cloud: LocalCloud, phone: Phone, job_id: str) -> None:

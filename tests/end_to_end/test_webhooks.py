@@ -15,8 +15,10 @@ from standardwebhooks import WebhookVerificationError
 from infra.local.cloud import LocalCloud
 from infra.pipeline.keys import create_key
 from shared.audit import AuditEntry
+from shared.errors import PipelineError
 from shared.events import Event, JobCreated, envelope
 from shared.keys import DEFAULT_TENANT
+from shared.webhooks import Callback, callback_endpoint_id, callback_id
 from tests.clouds import Phone, standin_cloud, wait_for
 from tests.emulators import free_port
 from tests.media import encode, tone
@@ -60,6 +62,48 @@ def log_of(owner: httpx.Client, webhook_id: str, **query: Any) -> list[dict[str,
     answer = owner.get(f"/v1/webhooks/{webhook_id}/deliveries", params=query)
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
+
+
+def test_a_callbacks_secret_is_not_in_the_job_and_goes_with_it(
+    cloud: LocalCloud, owner: httpx.Client, receiver: Receiver
+) -> None:
+    phone = Phone(cloud.url, cloud.owner_token)
+    url = f"{receiver.url}/callback/of-a-job?token=secret-of-ours"
+    job_id = phone.create(callback={"url": url})["job"]["job_id"]
+    # On Google Cloud the owner's app reads this whole document.
+    read = cloud.jobs.get(job_id).to_json()
+    assert "secret-of-ours" not in read and "of-a-job" not in read
+    assert phone.job(job_id)["callback_host"] == "127.0.0.1"
+    assert phone.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+    receiver.wait(1, "/callback/of-a-job")
+    kept = cloud.services.documents.get(Callback, callback_id(job_id))
+    assert kept.url == url and kept.expires_at is not None
+    assert phone.client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+    def is_gone() -> bool:
+        try:
+            cloud.services.documents.get(Callback, callback_id(job_id))
+        except PipelineError as error:
+            return error.code == "document.not_found"
+        return False
+
+    wait_for(is_gone)
+
+
+def test_what_stands_for_callbacks_is_no_endpoint_to_be_changed(
+    cloud: LocalCloud, owner: httpx.Client, receiver: Receiver
+) -> None:
+    secret = owner.post("/v1/webhooks/callback/rotate", json={}).json()["secret"]
+    path = f"/v1/webhooks/{callback_endpoint_id(DEFAULT_TENANT)}"
+    assert code(owner.patch(path, json={"url": receiver.url})) == (404, "webhook.not_found")
+    assert code(owner.delete(path)) == (404, "webhook.not_found")
+    assert code(owner.post(f"{path}/ping")) == (404, "webhook.not_found")
+    phone = Phone(cloud.url, cloud.owner_token)
+    job_id = phone.create(callback={"url": f"{receiver.url}/callback"})["job"]["job_id"]
+    assert phone.client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
+    (got,) = receiver.wait(1, "/callback")
+    assert got.verified(secret)["type"] == "job.canceled"
+    assert [row["job_id"] for row in log_of(owner, callback_endpoint_id(DEFAULT_TENANT))] == [job_id]
 
 
 def event(number: int, job: str = "job") -> Event:

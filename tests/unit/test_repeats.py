@@ -100,6 +100,17 @@ def test_whoever_was_overtaken_does_not_change_the_answer(services: GivenService
     assert claimed(services).body == "quick"
 
 
+def test_whoever_was_overtaken_and_is_refused_takes_the_claim_of_nobody(services: GivenServices) -> None:
+    slow = claimed(services)
+    services.clock.pass_by(seconds=15)
+    quick = claimed(services)
+    withdraw(services, slow)
+    assert refused(lambda: claimed(services)) == "idempotency.in_progress"
+    keep(services, quick, status=200, media_type="", body="quick")
+    withdraw(services, slow)
+    assert claimed(services).body == "quick"
+
+
 def test_an_answer_that_no_document_holds_is_made_again(services: GivenServices) -> None:
     answered(services, "x" * (MAX_BODY_BYTES + 1))
     assert (again := claimed(services)).status is None and again.tries == 2
