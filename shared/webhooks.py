@@ -14,7 +14,6 @@ from shared.documents import Document
 from shared.errors import PipelineError
 from shared.events import FACTS, Event
 from shared.model import Value
-from shared.sources import Source
 
 PING = "webhook.ping"
 PAUSED = "webhook.paused"
@@ -106,14 +105,12 @@ class Endpoint(Document):
 class Callback(Document):
     """Where the end of a job is told: the whole URL, which may hold a secret. Apps may listen to the job itself.
 
-    It lies among the sources, which are kept apart from jobs for the same reason.
-
     Attributes:
         document_id: Of :func:`callback_id`.
         url: As it was given.
     """
 
-    collection: ClassVar[str] = Source.collection
+    collection: ClassVar[str] = "callbacks"
     url: str
 
 
