@@ -3,21 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUTPUT ?= out
-PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+INSTALL := -m pip install --quiet --quiet --disable-pip-version-check
+PIP := $(BIN)/python $(INSTALL)
+CHECKOV := $(VENV)/checkov
 
-.PHONY: help setup run test check bench soak contracts lock clean
+.PHONY: help setup run test check bench soak contracts lock clean terraform-check terraform-test terraform-docs
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(VENV)/.installed  ## Install what `earwitness` needs into .venv
 
 run: $(VENV)/.installed  ## Transcribe a real two-speaker recording on the local cloud
 	@$(BIN)/earwitness transcribe "$$($(BIN)/python -m infra.cli.sample)" --output $(OUTPUT)
 
-test: $(VENV)/.installed-test  ## Run all tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
+test: $(VENV)/.installed-test  ## Run all tests but Terraform's
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/terraform $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-test  ## Lint, format, types and import rules
 	$(BIN)/ruff check .
@@ -34,6 +36,18 @@ soak: $(VENV)/.installed-test  ## Kill things at random while 500 jobs run: is a
 contracts: $(VENV)/.installed  ## Write the event and document schemas to shared/contracts
 	$(BIN)/python -m infra.contracts
 
+terraform-check: $(CHECKOV)/.installed  ## Look for what is unsafe in terraform/, and print what is allowed why
+	$(CHECKOV)/bin/python -m tests.terraform.scan
+
+# With the registry's provider, or with a stand-in where there is a tool that makes one.
+terraform-test: $(VENV)/.installed-test  ## Test all of terraform/ with each major of Google's provider
+	EARWITNESS_TFOFFLINE="$${EARWITNESS_TFOFFLINE:-$(realpath ../shared/tools/tfoffline)}" \
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/terraform $(PYTEST_ARGS)
+
+terraform-docs: $(VENV)/.installed-test  ## Write the tables of each README under terraform/, and ACCESS.md
+	$(BIN)/python -m tests.terraform.documentation
+	$(BIN)/python -m tests.terraform.access
+
 # torch stands outside the hashed locks because its build differs by platform and accelerator; what it
 # depends on beyond the locks (CUDA libraries, where it has them) comes with it.
 $(VENV)/.installed: infra/locks/all.txt pyproject.toml
@@ -49,8 +63,15 @@ $(VENV)/.installed-test: infra/locks/test.txt $(VENV)/.installed
 	@$(PIP) --no-deps --require-hashes -r infra/locks/test.txt
 	@touch $@
 
-LOCK := uv pip compile --quiet pyproject.toml --python-version 3.11 --universal --generate-hashes --no-annotate \
+# What checkov depends on conflicts with what the tests do, so it has an environment of its own.
+$(CHECKOV)/.installed: infra/locks/checkov.txt
+	@test -x $(CHECKOV)/bin/python || $(PYTHON) -m venv $(CHECKOV)
+	@$(CHECKOV)/bin/python $(INSTALL) --no-deps --require-hashes -r infra/locks/checkov.txt
+	@touch $@
+
+COMPILE := uv pip compile --quiet --python-version 3.11 --universal --generate-hashes --no-annotate \
 	--custom-compile-command "make lock"
+LOCK := $(COMPILE) pyproject.toml
 WITHOUT_TORCH := $(foreach name,torch triton setuptools nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
 	nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
 	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx cuda-bindings \
@@ -65,6 +86,7 @@ lock:  ## Resolve and pin all dependencies again (needs uv)
 		$(LOCK) --extra $$(echo $$name | tr _ -) --constraints infra/locks/test.txt \
 			--output-file functions/$$name/requirements.txt || exit 1; \
 	done
+	echo checkov==3.3.30 | $(COMPILE) --output-file infra/locks/checkov.txt -
 
 clean:  ## Remove the environment and results
 	rm -rf $(VENV) $(OUTPUT)

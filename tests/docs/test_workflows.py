@@ -129,7 +129,7 @@ def test_every_command_is_there() -> None:
                 assert {word for word in words if word.startswith("--")} <= options, line
             else:
                 assert command in TOOLS, (job, line)
-    assert made["ci"] == {"check", "test", "terraform-check"}
+    assert made["ci"] == {"check", "test", "terraform-check", "terraform-test"}
     assert made["security"] == {"check", "terraform-check"}
 
 
