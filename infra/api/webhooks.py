@@ -11,21 +11,17 @@ from infra.api.cursors import behind, cut
 from infra.api.idempotency import once
 from infra.api.problems import documented
 from infra.api.strict import Body
-from infra.pipeline.webhooks import (
+from infra.pipeline.endpoints import (
     NewSecret,
     change_endpoint,
     create_endpoint,
     delete_endpoint,
-    find_delivery,
     find_endpoint,
-    list_deliveries,
     list_endpoints,
-    ping,
-    replay,
-    replay_failed,
     rotate_callback_secret,
     rotate_secret,
 )
+from infra.pipeline.webhooks import find_delivery, list_deliveries, ping, replay, replay_failed
 from infra.wiring import services
 from shared.addresses import MAX_URL_CHARACTERS
 from shared.keys import Principal

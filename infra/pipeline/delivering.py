@@ -13,7 +13,8 @@ from standardwebhooks import Webhook
 
 from infra.outbound import Answer, outbound
 from infra.pipeline.audit import note
-from infra.pipeline.webhooks import KEPT, commit, list_endpoints
+from infra.pipeline.endpoints import list_endpoints
+from infra.pipeline.webhooks import KEPT, commit
 from infra.wiring import Services
 from shared.errors import PipelineError
 from shared.jobs import Job

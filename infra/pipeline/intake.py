@@ -10,10 +10,10 @@ from typing import Unpack
 from infra.observability.context import traceparent_for_new
 from infra.observability.tracing import span
 from infra.pipeline.callbacks import keep_callback
+from infra.pipeline.endpoints import check_webhook_url
 from infra.pipeline.outbox import publish_committed
 from infra.pipeline.reuse import with_earlier_results
 from infra.pipeline.sources import check_source_url, fetch_life, find_object, keep_url
-from infra.pipeline.webhooks import check_webhook_url
 from infra.wiring import Services
 from shared.advance import Step, advance, new_job
 from shared.errors import PipelineError, of_field

@@ -12,16 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.pipeline.delivering import deliver, signature_headers
+from infra.pipeline.endpoints import create_endpoint, delete_endpoint, find_endpoint, rotate_secret
 from infra.pipeline.sweep import sweep
-from infra.pipeline.webhooks import (
-    create_endpoint,
-    delete_endpoint,
-    fan_out,
-    find_endpoint,
-    list_deliveries,
-    replay,
-    rotate_secret,
-)
+from infra.pipeline.webhooks import fan_out, list_deliveries, replay
 from infra.wiring import GivenServices
 from shared.errors import PipelineError
 from shared.events import Event, JobCreated, envelope
