@@ -107,7 +107,7 @@ def page(granted: Sequence[Grant]) -> str:
     parts = [
         _INTRODUCTION,
         "\n## Functions\n\nEach runs as an account of its own.\n\n",
-        *_graph([one for one in granted if one.member in CONTENTS]),
+        *_matrix([one for one in granted if one.member in CONTENTS]),
         *(_section(name, granted) for name in CONTENTS),
         "\n## Others\n\n",
         *_graph([row.grant for row in KNOWN]),
@@ -120,6 +120,16 @@ def page(granted: Sequence[Grant]) -> str:
         _DECISIONS,
     ]
     return "".join(parts)
+
+
+def _matrix(granted: Sequence[Grant]) -> Iterator[str]:
+    """Accounts down, things across: which role."""
+    things = list(dict.fromkeys(_thing(one) for one in granted))
+    roles: dict[tuple[str, str], list[str]] = {}
+    for one in granted:
+        roles.setdefault((one.member, _thing(one)), []).append(_short(one.role).rpartition(".")[2])
+    rows = [(f"`{name}`", *(", ".join(roles.get((name, thing), [])) for thing in things)) for name in CONTENTS]
+    yield from _table(("", *things), rows)
 
 
 def _graph(granted: Sequence[Grant]) -> Iterator[str]:
@@ -153,7 +163,10 @@ def _section(function: str, granted: Sequence[Grant]) -> str:
         uses = [use for use in USES if use.function == function and needed(use).get(one.resource)]
         done = [f"`{use.port}.{'`, `'.join(use.methods)}`: {use.why}" for use in uses]
         rows.append((f"`{_short(one.role)}`", _on(one), "<br>".join(done)))
-    return "".join((f"\n### {function}\n\n", *_table(("role", "on", "which code uses it, and what for"), rows)))
+    own = _graph([one for one in granted if one.member == function])
+    return "".join(
+        (f"\n### {function}\n\n", *own, "\n", *_table(("role", "on", "which code uses it, and what for"), rows))
+    )
 
 
 def _others() -> Iterator[tuple[str, ...]]:
