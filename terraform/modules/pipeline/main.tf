@@ -124,6 +124,7 @@ module "observability" {
   count  = var.alerts.enabled ? 1 : 0
 
   project_id                = local.project_id
+  project_number            = var.project.number
   name_prefix               = var.name_prefix
   labels                    = var.labels
   function_services         = module.functions.names

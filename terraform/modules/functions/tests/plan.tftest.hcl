@@ -219,6 +219,10 @@ run "secrets_are_pinned_and_given_to_those_that_ask" {
     error_message = "sweep asked for the report keys alone."
   }
   assert {
+    condition     = [for secret in google_cloudfunctions2_function.public["on_report"].service_config[0].secret_environment_variables : secret.version] == ["3", "1", "2"]
+    error_message = "A public function reads its secrets at their versions, too."
+  }
+  assert {
     condition     = length(google_cloudfunctions2_function.public["api"].service_config[0].secret_environment_variables) == 0
     error_message = "The API gets no secret."
   }
