@@ -4,12 +4,7 @@ So every flag and every expansion is one that gcloud takes. What Google makes of
 """
 
 import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,51 +14,25 @@ from infra.bundle import CONTENTS
 from infra.pipeline.orchestration import ORCHESTRATED_EVENTS
 from infra.pipeline.sources import FETCHING_EVENTS
 from infra.settings import Settings
-from tests.emulators import missing
+from tests.docs.chapter import refused_by_gcloud, run_chapter
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = (ROOT / "README.md").read_text().partition("## On Google Cloud")[2].partition("\n## ")[0]
 SCRIPT = "".join(re.findall(r"```sh\n(.*?)```", CHAPTER, re.DOTALL))
-
-# Notes its arguments, and says what the real command would where another one needs that.
-NOTE = """#!{python}
-import json, os, sys
-name = os.path.basename(sys.argv[0])
-with open({notes!r}, "a") as file:
-    file.write(json.dumps([name, *sys.argv[1:]]) + "\\n")
-answers = {{"describe": "https://function-x.a.run.app", "service-agent": "agent@x.iam.gserviceaccount.com"}}
-answers |= {{"describe": "123456789"}} if "projects" in sys.argv else {{}}
-print(next((answers[word] for word in sys.argv if word in answers), "printed"))
-"""
 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Sequence[list[str]]:
     """Every command that the chapter runs, as its shell expands it; the bundles are really written."""
     folder = tmp_path_factory.mktemp("shell")
-    notes = folder / "notes"
-    for name in ("gcloud", "npx", "curl"):
-        (folder / name).write_text(NOTE.format(python=sys.executable, notes=str(notes)))
-        (folder / name).chmod(0o755)
-    earwitness = folder / ".venv" / "bin" / "earwitness"
-    earwitness.parent.mkdir(parents=True)
-    earwitness.write_text(
-        f'#!/bin/sh\n[ "$1" = gpu -o "$1" = keys ] && exec {folder}/npx "$@"\n'
-        f"exec {sys.executable} -c 'from infra.cli import main; main()' \"$@\"\n"
-    )
-    earwitness.chmod(0o755)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", SCRIPT],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    answers = {
+        "projects": "123456789",
+        "describe": "https://function-x.a.run.app",
+        "service-agent": "agent@x.iam.gserviceaccount.com",
+    }
+    found = run_chapter(SCRIPT, folder, ("gcloud", "npx", "curl"), answers=answers)
     assert {path.stem for path in (folder / "bundles").iterdir()} == set(CONTENTS)
-    return [json.loads(line) for line in notes.read_text().splitlines()]
+    return found
 
 
 def gcloud(commands: Sequence[list[str]], *words: str) -> list[list[str]]:
@@ -76,23 +45,8 @@ def flag(command: list[str], name: str) -> str:
 
 
 def test_gcloud_takes_every_command(commands: Sequence[list[str]], tmp_path: Path) -> None:
-    real = shutil.which("gcloud")
-    if real is None:
-        missing("gcloud is needed to check its commands")
-    listed = sorted({shlex.join(command) for command in gcloud(commands)})
-    assert len(listed) > 30
-    (tmp_path / "commands.json").write_text(json.dumps([{"command_string": command} for command in listed]))
-    done = subprocess.run(
-        [str(real), "meta", "lint-gcloud-commands", f"--commands-file={tmp_path / 'commands.json'}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    verdicts = json.loads(done.stdout)
-    refused = [(found["command_string"], found["error_message"]) for found in verdicts if not found["success"]]
-    assert (len(verdicts), refused) == (len(listed), [])
+    assert len(gcloud(commands)) > 30
+    assert refused_by_gcloud(commands, tmp_path) == []
 
 
 def test_every_function_is_deployed_from_its_bundle(commands: Sequence[list[str]]) -> None:

@@ -71,6 +71,11 @@ class Terraform:
     config: Path
     host: str = ""
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the command is run in."""
+        return _environment(self.config, self.host)
+
     def __call__(self, *arguments: str, folder: Path, accept: Iterable[int] = (0,)) -> str:
         """Run a subcommand in a folder and return what it printed.
 
@@ -78,9 +83,7 @@ class Terraform:
             Refused: On an exit status that is not to be accepted.
         """
         command = ["terraform", *arguments]
-        ended = subprocess.run(
-            command, cwd=folder, env=_environment(self.config, self.host), capture_output=True, text=True, timeout=240
-        )
+        ended = subprocess.run(command, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=240)
         if ended.returncode not in accept:
             raise Refused(f"{' '.join(command)} in {folder.name}: {ended.stdout}{ended.stderr}")
         return ended.stdout
