@@ -1,9 +1,9 @@
 """Changing a transcript: each change is a new version, with captions of its own and an event."""
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random
 
 from infra.exports import render
 from infra.pipeline.audit import OWNER, note
@@ -80,22 +80,30 @@ class Editor:
         return self._change("restored", f"Version {number} was restored.", lambda _before: old)
 
     def _change(self, change: str, summary: str, changed: Callable[[Transcript], Transcript]) -> TranscriptVersion:
-        ends = time.monotonic() + _PATIENCE_S
-        while True:
-            job = find_completed(self.services, self.job_id, self.tenant_id)
-            before = read_version(self.services, job, find_version(self.services, job, None))
-            if self.base not in (None, before.version.number):
-                break
-            number = before.version.number + 1
-            after = changed(before.transcript).model_copy(update={"version": number})
-            if after == before.transcript.model_copy(update={"version": number}):
-                return before.version
-            if version := self._commit(before, after, change, summary):
-                return version
-            if self.base is not None or time.monotonic() >= ends:
-                break
-            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 (no secret)
-        raise PipelineError("transcript.conflict", "Someone else has changed the transcript: read it again.")
+        """Make a version; made anew if someone else is faster, unless it was to be of a certain one."""
+        tries = Retrying(
+            stop=stop_after_delay(_PATIENCE_S if self.base is None else 0),
+            wait=wait_random(0, _PAUSE_S),
+            retry=retry_if_result(lambda made: made is None),
+            retry_error_callback=lambda _: None,
+        )
+        version: TranscriptVersion | None = tries(self._tried, change, summary, changed)
+        if version is None:
+            raise PipelineError("transcript.conflict", "Someone else has changed the transcript: read it again.")
+        return version
+
+    def _tried(
+        self, change: str, summary: str, changed: Callable[[Transcript], Transcript]
+    ) -> TranscriptVersion | None:
+        job = find_completed(self.services, self.job_id, self.tenant_id)
+        before = read_version(self.services, job, find_version(self.services, job, None))
+        if self.base not in (None, before.version.number):
+            return None
+        number = before.version.number + 1
+        after = changed(before.transcript).model_copy(update={"version": number})
+        if after == before.transcript.model_copy(update={"version": number}):
+            return before.version
+        return self._commit(before, after, change, summary)
 
     def _commit(
         self, before: FoundTranscript, after: Transcript, change: str, summary: str
