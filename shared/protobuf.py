@@ -146,8 +146,9 @@ def _check_numbers(messages: Mapping[str, Mapping[str, _Type]]) -> None:
 def _message(name: str, fields: Mapping[str, _Type], summary: str, indent: str, inner: Iterable[str] = ()) -> str:
     lines = [f"{indent}// {summary}", f"{indent}message {name} {{"]
     for number, field in enumerate(FIELDS[name], start=1):
-        repeated = "repeated " if fields[field].repeated else ""
-        lines.append(f"{indent}  {repeated}{fields[field].name} {field} = {number};")
+        # Of a schema in use Pub/Sub lets no other fields be added than optional ones.
+        label = "repeated" if fields[field].repeated else "optional"
+        lines.append(f"{indent}  {label} {fields[field].name} {field} = {number};")
     return "\n".join(lines) + "\n" + "".join(f"\n{text}" for text in inner) + f"{indent}}}\n"
 
 

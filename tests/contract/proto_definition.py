@@ -8,7 +8,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-_FIELD = re.compile(r"(?P<label>repeated )?(?P<type>\w+) (?P<name>\w+) = (?P<number>[1-9]\d*);")
+_FIELD = re.compile(r"(?P<label>repeated|optional) (?P<type>\w+) (?P<name>\w+) = (?P<number>[1-9]\d*);")
 _SCALARS = {
     "string": FieldDescriptorProto.TYPE_STRING,
     "bool": FieldDescriptorProto.TYPE_BOOL,
@@ -75,7 +75,11 @@ def _fields(text: str) -> Mapping[str, tuple[str, str, int]]:
 
 def _add_field(message: DescriptorProto, found: Mapping[str, str | None]) -> None:
     field = message.field.add(name=found["name"], number=int(found["number"] or 0))
-    field.label = FieldDescriptorProto.LABEL_REPEATED if found["label"] else FieldDescriptorProto.LABEL_OPTIONAL
+    field.label = FieldDescriptorProto.LABEL_REPEATED
+    if found["label"] == "optional":  # of which a descriptor says so by a choice between the field and nothing
+        field.label, field.proto3_optional = FieldDescriptorProto.LABEL_OPTIONAL, True
+        field.oneof_index = len(message.oneof_decl)
+        message.oneof_decl.add(name=f"_{field.name}")
     if found["type"] in _SCALARS:
         field.type = _SCALARS[found["type"]]
     else:

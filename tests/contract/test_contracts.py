@@ -310,7 +310,7 @@ ADDITIONS = {
     "enum value": lambda documents: documents[JOB]["$defs"]["JobState"]["enum"].append("paused"),
     "description": _set(JOB, "description", to="Better words."),
     "field of the topic's schema": lambda documents: documents.update(
-        {PROTO: documents[PROTO].replace("Data data = 11;", "Data data = 11; // all\n  string novelty = 12;")}
+        {PROTO: documents[PROTO].replace("Data data = 11;", "Data data = 11; // all\n  optional string novelty = 12;")}
     ),
     "message": lambda documents: documents["asyncapi.json"]["components"]["messages"].update({"JobPaused": {}}),
     "higher limit of what is read": _set(

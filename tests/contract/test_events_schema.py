@@ -152,14 +152,14 @@ def test_what_is_published_now_is_read_by_who_knows_a_release(release: Path) -> 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("string id = 2;", ""),
-        ("string id = 2;", "string id = 12;"),
-        ("string id = 2;", "string key = 2;"),
-        ("string id = 2;", "int64 id = 2;"),
-        ("string id = 2;", "repeated string id = 2;"),
-        ("Metrics metrics = 10;", "Media metrics = 10;"),
-        ("repeated Artifact artifacts = 9;", "Artifact artifacts = 9;"),
-        ("double cost_usd = 6;", "string cost_usd = 6;"),
+        ("optional string id = 2;", ""),
+        ("optional string id = 2;", "optional string id = 12;"),
+        ("optional string id = 2;", "optional string key = 2;"),
+        ("optional string id = 2;", "optional int64 id = 2;"),
+        ("optional string id = 2;", "repeated string id = 2;"),
+        ("optional Metrics metrics = 10;", "optional Media metrics = 10;"),
+        ("repeated Artifact artifacts = 9;", "optional Artifact artifacts = 9;"),
+        ("optional double cost_usd = 6;", "optional string cost_usd = 6;"),
     ],
 )
 def test_the_comparer_finds_what_breaks(old: str, new: str) -> None:
@@ -168,8 +168,13 @@ def test_the_comparer_finds_what_breaks(old: str, new: str) -> None:
 
 
 def test_the_comparer_allows_additions() -> None:
-    more = events_proto().replace("Data data = 11;", "Data data = 11;\n  string novelty = 12;")
+    more = events_proto().replace("Data data = 11;", "Data data = 11;\n  optional string novelty = 12;")
     assert list(proto_incompatibilities(events_proto(), more)) == []
+
+
+def test_a_field_that_pubsub_would_not_take_later_is_none_of_ours() -> None:
+    with pytest.raises(ValueError, match="not understood"):
+        read_proto(events_proto().replace("optional string id", "string id"))
 
 
 def test_a_number_must_be_given_to_a_new_property_and_none_may_go(monkeypatch: pytest.MonkeyPatch) -> None:

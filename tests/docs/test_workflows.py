@@ -90,7 +90,7 @@ def test_jobs_have_the_least_permissions_and_an_end() -> None:
         workflow = read(name)
         assert workflow["permissions"] == {} and "group" in workflow["concurrency"]
     for name, job, body in jobs():
-        assert 0 < body["timeout-minutes"] <= 120, (name, job)
+        assert 0 < body["timeout-minutes"] <= 350, (name, job)
         assert body["permissions"].items() <= allowed.items(), (name, job)
         signs_in = any(
             step.get("uses", "").startswith(("google-github-actions/auth", "actions/attest")) for step in body["steps"]
@@ -211,15 +211,19 @@ def test_gcloud_takes_every_command_of_the_setup(commands: Sequence[list[str]], 
 def test_only_jobs_of_an_environment_become_its_account(commands: Sequence[list[str]]) -> None:
     trusted = {
         command[4].partition("@")[0]: next(word for word in command if word.startswith("--member=")).partition(
-            "/subject/"
+            "/attribute.environment/"
         )[2]
         for command in commands
         if command[1:4] == ["iam", "service-accounts", "add-iam-policy-binding"]
     }
     assert trusted == {
-        "earwitness-plans": "repo:my-organization/earwitness:environment:staging-plan",
-        "earwitness-applies": "repo:my-organization/earwitness:environment:staging",
+        "earwitness-plans": "staging-plan",
+        "earwitness-applies": "staging",
     }
+    (provider,) = (command for command in commands if "create-oidc" in command)
+    (condition,) = (word for word in provider if word.startswith("--attribute-condition="))
+    assert "assertion.repository == 'my-organization/earwitness'" in condition and "||" not in condition
+    assert any("attribute.environment=assertion.environment" in word for word in provider)
     roles = [word for command in commands for word in command if word.startswith("--role=")]
     assert not {"--role=roles/owner", "--role=roles/editor", "--role=roles/viewer"} & set(roles)
     (permissions,) = (word for command in commands for word in command if word.startswith("--permissions="))

@@ -10,6 +10,12 @@ from tests.terraform.documentation import folders
 
 _FILES = ("main.tf", "variables.tf", "outputs.tf", "versions.tf", "README.md")
 _WHOLE_POLICY = re.compile(r'^resource "(google_\w+_iam_(?:binding|policy|audit_config))"', re.MULTILINE)
+_RESOURCE = re.compile(r'^resource "(\w+)" "\w+" \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)
+# What a resource must say of its own replacement, which no plan on a stand-in shows.
+_REPLACED = {
+    "google_firestore_index": ("create_before_destroy = true", "functions still ask for the index that goes"),
+    "google_pubsub_subscription_iam_member": ("replace_triggered_by", "a subscription made anew has no grants"),
+}
 _SKIP = re.compile(r"checkov:skip=(\w*)(:?)[ \t]*([^\n]*)")
 _REASON_WORDS = 4
 
@@ -44,6 +50,10 @@ def _complaints(folder: Path, is_module: bool) -> Iterator[tuple[Path, str]]:
             yield file, f"{found[1]} takes away what others were granted: use the _iam_member of the same name"
         if "google-beta" in text:
             yield file, "google-beta promises nothing"
+        for kind, body in _RESOURCE.findall(text):
+            said, why = _REPLACED.get(kind, ("", ""))
+            if said not in body:
+                yield file, f"{kind} without {said.split()[0]}: {why}"
         for found in _SKIP.finditer(text):
             if len(found[3].split()) < _REASON_WORDS:
                 yield file, f"the skip of {found[1] or 'a check'} gives no reason"

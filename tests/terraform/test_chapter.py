@@ -45,3 +45,8 @@ def test_from_zero_to_a_first_job(commands: Sequence[list[str]], tell: Callable[
 def test_gcloud_takes_its_commands(commands: Sequence[list[str]], tmp_path: Path) -> None:
     assert len([command for command in commands if command[0] == "gcloud"]) > 7
     assert refused_by_gcloud(commands, tmp_path) == []
+
+
+def test_a_person_may_apply_what_counts_calls_for_a_project() -> None:
+    """Of a person's credentials Google's rules and budgets ask which project calls."""
+    assert "export USER_PROJECT_OVERRIDE=true GOOGLE_BILLING_PROJECT=$PROJECT" in SCRIPT.partition("terraform ")[0]

@@ -322,6 +322,20 @@ MISTAKES = {
         reviewed,
         "the skip of CKV_GCP_83 gives no reason",
     ),
+    "a subscription made anew that its dead letters are lost of": Mistake(
+        "modules/events/agent.tf",
+        r"    replace_triggered_by = .*\n",
+        "",
+        reviewed,
+        "google_pubsub_subscription_iam_member without replace_triggered_by",
+    ),
+    "an index that goes before its functions": Mistake(
+        "modules/status/indexes.tf",
+        r"    create_before_destroy = true\n",
+        "",
+        reviewed,
+        "google_firestore_index without create_before_destroy",
+    ),
     "a provider in a module": Mistake(
         "modules/events/versions.tf",
         r"\Z",

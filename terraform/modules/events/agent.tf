@@ -19,6 +19,11 @@ resource "google_pubsub_subscription_iam_member" "pubsub_agent_takes" {
   subscription = google_pubsub_subscription.push[each.key].name
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
+
+  # A subscription that is made anew under its old name, for another filter, comes without grants; its name does not tell.
+  lifecycle {
+    replace_triggered_by = [google_pubsub_subscription.push[each.key].id]
+  }
 }
 
 resource "google_kms_crypto_key_iam_member" "pubsub_agent" {

@@ -25,4 +25,7 @@ resource "google_kms_crypto_key_iam_member" "agents" {
   crypto_key_id = var.kms_key_name
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
   member        = "serviceAccount:${each.value}"
+
+  # Who applies may belong to this project, whose API of Cloud KMS is on only then.
+  depends_on = [google_project_service.apis]
 }

@@ -29,6 +29,16 @@ resource "google_firestore_index" "main" {
       array_config = fields.value.array_config
     }
   }
+
+  # Google goes on building when the provider's own 20 minutes are over, and the next apply would be told that it exists.
+  timeouts {
+    create = "5h"
+  }
+
+  # The old one goes once no function asks for it.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "google_firestore_field" "main" {

@@ -14,8 +14,8 @@ resource "google_firebaserules_ruleset" "main" {
     }
   }
 
-  # Rules cannot be changed, only replaced, and not be deleted while they are released: the release moves on first, and
-  # the database is at no moment without any.
+  # Rules cannot be changed, only replaced, and not be deleted while they are released. The provider makes the release
+  # anew as well: for a moment the database has none, and apps that read it are refused.
   lifecycle {
     create_before_destroy = true
   }

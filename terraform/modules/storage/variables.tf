@@ -152,8 +152,8 @@ variable "results_retention" {
   default = null
 
   validation {
-    condition     = var.results_retention == null || try(var.results_retention.days >= 1 && var.results_retention.days <= 36500 && floor(var.results_retention.days) == var.results_retention.days, false)
-    error_message = "results_retention.days must be a whole number from 1 to 36500."
+    condition     = var.results_retention == null || try(var.results_retention.days >= 1 && var.results_retention.days <= 24855 && floor(var.results_retention.days) == var.results_retention.days, false)
+    error_message = "results_retention.days must be a whole number from 1 to 24855: of seconds, google 6 can count no more."
   }
 }
 

@@ -178,3 +178,12 @@ run "guards_can_be_turned_off" {
     error_message = "Both guards must be off."
   }
 }
+
+run "a_large_index_has_the_time_that_it_takes" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for index in google_firestore_index.main : index.timeouts.create == "5h"])
+    error_message = "An index of a large collection takes longer than the provider's 20 minutes."
+  }
+}

@@ -34,7 +34,7 @@ run "values_of_nearly_the_right_form_are_refused" {
     labels            = { team = "speech and text" }
     kms_key_name      = "projects/keys/locations/europe-west1/keyRings/ring/cryptoKeys/data/cryptoKeyVersions/1"
     soft_delete_days  = 91
-    results_retention = { days = 36501 }
+    results_retention = { days = 24856 }
   }
 
   expect_failures = [var.uploads_name, var.labels, var.kms_key_name, var.soft_delete_days, var.results_retention]
