@@ -220,7 +220,10 @@ def _claimed(job: Job, fact: StagesClaimed, now: datetime) -> _Change | None:
             return _failed(job, StageFailed(stage=name, attempt=job.stages[name].attempt, error=error), now)
     lease_expires_at = now + timedelta(seconds=fact.lease_s)
     claims = {name: claim(job.stages[name], now, lease_expires_at) for name in due}
-    return _Change(job.model_copy(update={"stages": {**job.stages, **claims}}), dispatch=due)
+    # Who cancels a job and tries it again may be faster than who was to stop its calls.
+    waiting = (job.stages[name] for name in due if job.stages[name].state is StageStatus.PENDING)
+    left_behind = tuple(stage.call_id for stage in waiting if stage.call_id)
+    return _Change(job.model_copy(update={"stages": {**job.stages, **claims}}), dispatch=due, cancel=left_behind)
 
 
 def _dispatched(job: Job, fact: StageDispatched) -> _Change | None:
@@ -306,9 +309,11 @@ def _unchanged(job: Job, fact: Fact) -> Step:
     stage = job.stages.get(fact.stage)
     if stage is None or stage.attempt != fact.attempt:
         return Step(job=job, cancel=(fact.call_id,))
-    # A call that ended by its own report needs no stopping, and its warm process would be stopped with it.
+    # A call that ended by its own report needs no stopping, and its warm process would be stopped with it. A stage that
+    # waits and has no error was begun anew, by a retry that came faster than the word that the call was accepted.
     under_way = stage.state in (StageStatus.DISPATCHED, StageStatus.RUNNING)
-    return Step(job=job, cancel=(fact.call_id,) if under_way and stage.call_id != fact.call_id else ())
+    begun_anew = stage.state is StageStatus.PENDING and stage.error is None
+    return Step(job=job, cancel=(fact.call_id,) if (under_way or begun_anew) and stage.call_id != fact.call_id else ())
 
 
 def _brief(error: ErrorInfo) -> ErrorInfo:

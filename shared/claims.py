@@ -26,6 +26,7 @@ def claim(stage: StageState, now: datetime, lease_expires_at: datetime) -> Stage
         update={
             "state": StageStatus.DISPATCHED,
             "attempt": stage.attempt + 1,
+            "call_id": None,
             "started_at": now,
             "not_before": None,
             "lease_expires_at": lease_expires_at,

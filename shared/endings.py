@@ -14,9 +14,8 @@ def ended(job: Job, state: JobState, error: ErrorInfo | None = None) -> Job:
 
 
 def calls_under_way(job: Job) -> tuple[str, ...]:
-    """Calls of the runner that have not ended, as far as the job knows."""
-    under_way = (StageStatus.DISPATCHED, StageStatus.RUNNING)
-    return tuple(stage.call_id for stage in job.stages.values() if stage.call_id and stage.state in under_way)
+    """Calls of the runner that have not ended, as far as the job knows; also those that a retry has left behind."""
+    return tuple(call_id for stage in job.stages.values() if (call_id := _call_under_way(stage)))
 
 
 def tried_again(job: Job, now: datetime) -> Job | None:
@@ -27,7 +26,9 @@ def tried_again(job: Job, now: datetime) -> Job | None:
     if job.state not in (JobState.FAILED, JobState.CANCELED) or job.media is None:
         return None
     again = {
-        name: stage if stage.state.is_done else StageState(attempt=stage.attempt, progress=stage.progress)
+        name: stage
+        if stage.state.is_done
+        else StageState(attempt=stage.attempt, progress=stage.progress, call_id=_call_under_way(stage))
         for name, stage in job.stages.items()
     }
     state = JobState.RUNNING
@@ -36,6 +37,10 @@ def tried_again(job: Job, now: datetime) -> Job | None:
         state = JobState.VALIDATING
     update = {"state": state, "stages": again, "error": None, "deadline_at": None}
     return job.model_copy(update=update)
+
+
+def _call_under_way(stage: StageState) -> str | None:
+    return stage.call_id if stage.state in (StageStatus.PENDING, StageStatus.DISPATCHED, StageStatus.RUNNING) else None
 
 
 def edited(job: Job, version: TranscriptVersion) -> Job | None:

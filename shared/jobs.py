@@ -78,7 +78,8 @@ class StageState(Value):
         progress: 0..1; never falls, not even when an attempt starts anew.
         not_before: A retry waits until then.
         lease_expires_at: While the claim of a dispatcher holds; afterwards another may take over.
-        call_id: The runner's name for the attempt once it was accepted.
+        call_id: The runner's name for the attempt once it was accepted. Of a stage that waits: of an attempt of before,
+            which a retry came too early for to be stopped, and which whoever claims the stage stops.
     """
 
     state: StageStatus = StageStatus.PENDING

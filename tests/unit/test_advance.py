@@ -29,6 +29,7 @@ from shared.events import (
     JobDeleted,
     JobErased,
     JobExpired,
+    JobRetried,
     MediaRejected,
     StageCompleted,
     StageDeferred,
@@ -258,6 +259,30 @@ def test_a_call_accepted_after_the_job_was_canceled_is_stopped() -> None:
     step = advance(story.job, dispatched("transcribe"), story.now)
     assert step.job is story.job
     assert step.cancel == ("call/transcribe/1",)
+
+
+def test_a_call_accepted_after_the_job_was_canceled_and_retried_is_stopped() -> None:
+    story = _told(Story.running(), JobCanceled(), JobRetried())
+    assert story.job.stages["transcribe"].state == "pending"  # and is not claimed again yet
+    step = advance(story.job, dispatched("transcribe"), story.now)
+    assert step.job is story.job
+    assert step.cancel == ("call/transcribe/1",)
+
+
+def test_a_call_that_nobody_has_stopped_yet_is_stopped_by_who_claims_its_stage_again() -> None:
+    story = _told(Story.running(), dispatched("transcribe"), completed("diarize"), JobCanceled(), JobRetried())
+    assert story.job.stages["transcribe"].call_id == "call/transcribe/1"
+    assert advance(story.job, dispatched("transcribe"), story.now).cancel == ()  # it will be
+    step = story.tell(CLAIMED)
+    assert (step.dispatch, step.cancel) == (("transcribe",), ("call/transcribe/1",))
+    assert (step.job.stages["transcribe"].attempt, step.job.stages["transcribe"].call_id) == (2, None)
+
+
+def test_a_call_that_a_retry_has_left_behind_is_stopped_when_the_job_is_canceled_again() -> None:
+    story = _told(Story.running(), dispatched("transcribe"), JobCanceled(), JobRetried())
+    assert story.tell(JobCanceled()).cancel == ("call/transcribe/1",)
+    story.tell(JobRetried())
+    assert story.tell(JobDeleted()).cancel == ("call/transcribe/1",)
 
 
 def test_a_second_call_of_one_attempt_is_stopped() -> None:
