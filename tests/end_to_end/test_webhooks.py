@@ -1,4 +1,7 @@
-"""Webhooks over HTTP: endpoints, signatures, retries, pauses, replays, callbacks; and that none gets lost."""
+"""Webhooks over HTTP: endpoints, signatures, retries, pauses, replays, callbacks; and that none gets lost.
+
+One file: each follows deliveries from one cloud to the same receivers.
+"""
 
 import logging
 import time
